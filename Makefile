@@ -1,0 +1,49 @@
+# Everything is reached from here: `make up` runs Certplane, `make test` runs all tests, `make check` runs all static checks.
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= python3
+STAMP := $(VENV)/.setup-stamp
+
+.PHONY: setup up test check protos lock bench-first clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make up      set up and run Certplane with Envoy and a demonstration domain"
+	@echo "make test    set up and run all checks and tests"
+	@echo "make check   static checks only (ruff, mypy, import-linter, buf, drift of generated code)"
+	@echo "make protos  generate controlplane/api from protos/"
+	@echo "make lock    resolve pyproject.toml into requirements.lock anew"
+	@echo "make bench-first  onboarding, handshakes and memory, against their limits"
+
+setup: $(STAMP)
+
+$(STAMP): requirements.lock pyproject.toml scripts/setup.sh
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh scripts/setup.sh
+	@touch $(STAMP)
+
+up: setup
+	@$(BIN)/certplane demo
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/buf lint
+	$(BIN)/python scripts/gen_protos.py --check
+
+test: setup check
+	$(BIN)/pytest
+
+protos: setup
+	$(BIN)/python scripts/gen_protos.py
+
+lock: setup
+	$(BIN)/uv pip compile pyproject.toml --extra embedded --group dev --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-header --quiet --output-file requirements.lock
+
+bench-first: setup
+	$(BIN)/python bench/first.py
+
+clean:
+	rm -rf $(VENV)

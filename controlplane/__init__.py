@@ -1,0 +1,3 @@
+"""Certplane: HTTPS for domains that customers own, with nobody touching it."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,104 @@
+"""A domain under management: what was asked for (its spec) and where it stands (its status).
+
+The spec is written by the API and guarded by the revision; the status is written by the worker and guarded by the fencing
+token of its lease. So the two never overwrite each other. All times are aware datetimes in UTC.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import IntEnum
+
+from controlplane.core.names import DomainName
+
+
+class DomainState(IntEnum):
+    """Values of `certplane.v1.Domain.State`."""
+
+    PENDING = 1
+    ACTIVE = 2
+    DEGRADED = 3
+    FAILED = 4
+    PAUSED = 5
+
+
+class Actor(IntEnum):
+    """Who must act before the next attempt can succeed: values of `certplane.v1.DomainError.Actor`."""
+
+    CUSTOMER = 1
+    OPERATOR = 2
+    CA = 3
+    NOBODY = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why an attempt failed.
+
+    `type` is a problem URN (RFC 8555 section 6.7) or `urn:certplane:error:...`; `detail` is a sentence for people, without
+    any secret; `failed_name` is the DNS name that failed where it is one of several, else empty.
+    """
+
+    type: str
+    detail: str
+    must_act: Actor
+    time: datetime
+    failed_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DomainSpec:
+    """What was asked for."""
+
+    fqdn: DomainName
+    uid: str
+    create_time: datetime
+    tenant: str = ""
+    additional_names: tuple[DomainName, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    create_request_id: str = ""
+    renewal_request_time: datetime | None = None
+
+    @property
+    def all_names(self) -> tuple[DomainName, ...]:
+        """The domain's own name first, then the additional names as stated."""
+        return (self.fqdn, *self.additional_names)
+
+
+@dataclass(frozen=True, slots=True)
+class DomainStatus:
+    """Where the domain stands. `current_step` is empty at rest, else one of `preflight`, `order`, `challenge`, `finalize`, `download`."""
+
+    state: DomainState = DomainState.PENDING
+    reconciling: bool = False
+    current_step: str = ""
+    certificate_id: str = ""
+    serial_number: str = ""
+    issue_time: datetime | None = None
+    expire_time: datetime | None = None
+    renew_time: datetime | None = None
+    next_attempt_time: datetime | None = None
+    attempt_count: int = 0
+    last_error: Problem | None = None
+    omitted_names: tuple[DomainName, ...] = ()
+    renewal_done_time: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """A domain as stored. `revision` grows with every write of spec or status."""
+
+    spec: DomainSpec
+    status: DomainStatus
+    revision: int
+
+    @property
+    def etag(self) -> str:
+        """Opaque to clients; differs between two lives of the same name."""
+        return f"{self.spec.uid[:12]}-{self.revision}"
+
+    @property
+    def renewal_requested(self) -> bool:
+        """Whether somebody asked for a renewal that no certificate has satisfied yet."""
+        asked, done = self.spec.renewal_request_time, self.status.renewal_done_time
+        return asked is not None and (done is None or done < asked)

@@ -1,0 +1,71 @@
+"""Values of sealing: schemes, key classes, envelopes, and what an envelope is bound to.
+
+Sealing is single-shot HPKE in base mode (RFC 9180). The `info` input binds the key class and the place of the secret, so an
+envelope that somebody moves to another record does not open. HPKE does not say who sealed: records are authenticated too
+(`RecordAuthenticator` in `ports`).
+"""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+
+
+class Scheme(IntEnum):
+    """Values of `certplane.store.v1.Scheme`."""
+
+    HPKE_X25519 = 1
+    HPKE_MLKEM768_X25519 = 2
+
+
+class KeyClass(StrEnum):
+    """Who may open: `serve` holds private `leaf` keys, `worker` private `account` keys, neither the other's."""
+
+    LEAF = "leaf"
+    ACCOUNT = "account"
+
+
+class KeyPhase(StrEnum):
+    """The life of a recipient key. PREPARED: every replica can open with it; ACTIVE: new seals use it; RETIRING; RETIRED."""
+
+    PREPARED = "PREPARED"
+    ACTIVE = "ACTIVE"
+    RETIRING = "RETIRING"
+    RETIRED = "RETIRED"
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """A sealed secret. `ciphertext` is the encapsulated key followed by the AEAD ciphertext."""
+
+    recipient_key_id: str
+    scheme: Scheme
+    ciphertext: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SealContext:
+    """What an envelope is bound to.
+
+    `spki_digest` is SHA-256 over the sealed key's SubjectPublicKeyInfo (DER); `names` are the DNS names of a leaf key, or the
+    directory URL of an account key.
+    """
+
+    key_class: KeyClass
+    spki_digest: bytes
+    names: tuple[str, ...]
+
+    def info(self) -> bytes:
+        """Returns the HPKE `info`: length-prefixed fields under a version label, so that no two contexts give the same bytes."""
+        return b"".join(_prefixed((b"certplane/seal/v1", self.key_class.encode(), self.spki_digest, *(n.encode() for n in self.names))))
+
+
+def _prefixed(fields: Iterable[bytes]) -> Iterable[bytes]:
+    for content in fields:
+        yield len(content).to_bytes(4, "big")
+        yield content
+
+
+def spki_digest(spki_der: bytes) -> bytes:
+    """Returns SHA-256 over a DER SubjectPublicKeyInfo: 32 bytes."""
+    return hashlib.sha256(spki_der).digest()

@@ -1,0 +1,1 @@
+"""gRPC and HTTP servers: thin translations to use cases."""

@@ -1,0 +1,1 @@
+"""What Certplane does; IO goes through ports only."""

@@ -1,0 +1,1 @@
+"""The xDS transport protocol, sans-IO."""
