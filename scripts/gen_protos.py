@@ -61,6 +61,7 @@ def main() -> None:
             return
         shutil.rmtree(OUTPUT, ignore_errors=True)
         shutil.copytree(fresh, OUTPUT)
+        OUTPUT.chmod(0o755)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,15 @@
+-- Creates a domain, due at once, unless its name is taken.
+-- KEYS: domain, claim, due, names, sequence, changes
+-- ARGV: own name, spec, status, now (ms), all names (comma separated), stream length, owner whose stale claim may be removed
+local claim = redis.call('GET', KEYS[2])
+if redis.call('EXISTS', KEYS[1]) == 1 then return 'exists' end
+if claim then
+  if ARGV[7] == '' or claim ~= ARGV[7] then return claim end
+  redis.call('DEL', KEYS[2])
+end
+redis.call('HSET', KEYS[1], 'spec', ARGV[2], 'status', ARGV[3], 'revision', 1)
+redis.call('ZADD', KEYS[3], ARGV[4], ARGV[1])
+redis.call('ZADD', KEYS[4], 0, ARGV[1])
+local number = redis.call('INCR', KEYS[5])
+redis.call('XADD', KEYS[6], 'MAXLEN', '~', ARGV[6], '*', 'q', number, 'n', ARGV[1], 'a', ARGV[5], 'k', 'spec')
+return 'created'

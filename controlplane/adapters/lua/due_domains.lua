@@ -1,0 +1,13 @@
+-- Returns own names that are due and not leased, with their due times, as {name, ms, name, ms, ...}.
+-- KEYS: due of every shard   ARGV: now (ms), how many, then the lease prefix of every shard
+local found, wanted = {}, tonumber(ARGV[2])
+for index, key in ipairs(KEYS) do
+  local ready = redis.call('ZRANGE', key, '-inf', ARGV[1], 'BYSCORE', 'LIMIT', 0, wanted, 'WITHSCORES')
+  for i = 1, #ready, 2 do
+    if redis.call('EXISTS', ARGV[index + 2] .. ready[i]) == 0 then
+      found[#found + 1] = ready[i]
+      found[#found + 1] = ready[i + 1]
+    end
+  end
+end
+return found

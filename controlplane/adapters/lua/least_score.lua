@@ -1,0 +1,9 @@
+-- Returns the least score of many sorted sets with its member, or nothing.
+-- KEYS: sorted sets
+local least, who = nil, nil
+for _, key in ipairs(KEYS) do
+  local first = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
+  if #first == 2 and (least == nil or tonumber(first[2]) < least) then least, who = tonumber(first[2]), first[1] end
+end
+if who == nil then return {} end
+return {who, string.format('%.0f', least)}

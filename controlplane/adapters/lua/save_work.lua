@@ -1,0 +1,23 @@
+-- One fenced write of a worker: any of status, order, certificate, due time and expiry, with its change event. Returns 1, or 0 when the lease is lost.
+-- KEYS: domain, due, expiry, sequence, changes
+-- ARGV: own name, fencing token, status ('' keeps), order ('' keeps, '-' removes), certificate ('' keeps),
+--       due (ms; '' keeps, '-' never), end of validity (ms; '' keeps), now (ms), all names, event kind ('' none), stream length
+if redis.call('HGET', KEYS[1], 'fence') ~= ARGV[2] then return 0 end
+if ARGV[3] ~= '' then redis.call('HSET', KEYS[1], 'status', ARGV[3]) end
+if ARGV[4] == '-' then redis.call('HDEL', KEYS[1], 'order') elseif ARGV[4] ~= '' then redis.call('HSET', KEYS[1], 'order', ARGV[4]) end
+if ARGV[5] ~= '' then
+  local current = redis.call('HGET', KEYS[1], 'certificate')
+  if current then redis.call('HSET', KEYS[1], 'previous', current) end
+  redis.call('HSET', KEYS[1], 'certificate', ARGV[5])
+end
+if redis.call('HGET', KEYS[1], 'wake') then
+  redis.call('ZADD', KEYS[2], ARGV[8], ARGV[1])
+elseif ARGV[6] == '-' then redis.call('ZREM', KEYS[2], ARGV[1])
+elseif ARGV[6] ~= '' then redis.call('ZADD', KEYS[2], ARGV[6], ARGV[1]) end
+if ARGV[7] ~= '' then redis.call('ZADD', KEYS[3], ARGV[7], ARGV[1]) end
+if ARGV[3] ~= '' then redis.call('HINCRBY', KEYS[1], 'revision', 1) end
+if ARGV[10] ~= '' then
+  local number = redis.call('INCR', KEYS[4])
+  redis.call('XADD', KEYS[5], 'MAXLEN', '~', ARGV[11], '*', 'q', number, 'n', ARGV[1], 'a', ARGV[9], 'k', ARGV[10])
+end
+return 1

@@ -1,0 +1,222 @@
+"""Core records to and from the protobuf messages of certplane.store.v1."""
+
+from datetime import UTC, datetime, timedelta
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from controlplane.api.certplane.store.v1 import account_pb2, certificate_pb2, domain_pb2, envelope_pb2, order_pb2, token_pb2
+from controlplane.core.errors import RecordRejected
+from controlplane.core.managed_domain import Actor, DomainSpec, DomainState, DomainStatus, Problem
+from controlplane.core.names import DomainName
+from controlplane.core.order import OrderRecord, Phase
+from controlplane.core.ports import AccountRecord, TokenRecord
+from controlplane.core.redacted import SecretBytes
+from controlplane.core.sealing import Envelope, Scheme
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _put_time(field: Timestamp, value: datetime | None) -> None:
+    if value is not None:
+        microseconds = (value - _EPOCH) // timedelta(microseconds=1)
+        field.seconds, field.nanos = microseconds // 1_000_000, (microseconds % 1_000_000) * 1000
+
+
+def _get_time(field: Timestamp) -> datetime:
+    return _EPOCH + timedelta(seconds=field.seconds, microseconds=field.nanos // 1000)
+
+
+def encode_envelope(envelope: Envelope) -> envelope_pb2.Envelope:
+    """Returns the message for an envelope."""
+    return envelope_pb2.Envelope(
+        recipient_key_id=envelope.recipient_key_id,
+        scheme=envelope_pb2.Scheme.Name(int(envelope.scheme)),
+        ciphertext=envelope.ciphertext,
+    )
+
+
+def decode_envelope(message: envelope_pb2.Envelope) -> Envelope:
+    """Returns the envelope of a message.
+
+    Raises:
+        RecordRejected: a scheme that this version does not know.
+    """
+    try:
+        scheme = Scheme(message.scheme)
+    except ValueError:
+        raise RecordRejected(f"envelope with the unknown scheme number {message.scheme}") from None
+    return Envelope(message.recipient_key_id, scheme, message.ciphertext)
+
+
+def encode_spec(spec: DomainSpec) -> bytes:
+    """Serialises a spec; equal specs give equal bytes."""
+    message = domain_pb2.DomainSpec(
+        fqdn=spec.fqdn.value,
+        uid=spec.uid,
+        tenant=spec.tenant,
+        additional_names=[name.value for name in spec.additional_names],
+        labels=dict(spec.labels),
+        create_request_id=spec.create_request_id,
+    )
+    _put_time(message.create_time, spec.create_time)
+    _put_time(message.renewal_request_time, spec.renewal_request_time)
+    return message.SerializeToString(deterministic=True)
+
+
+def decode_spec(data: bytes) -> DomainSpec:
+    """Reads a spec."""
+    message = domain_pb2.DomainSpec.FromString(data)
+    return DomainSpec(
+        fqdn=DomainName(message.fqdn),
+        uid=message.uid,
+        create_time=_get_time(message.create_time),
+        tenant=message.tenant,
+        additional_names=tuple(DomainName(name) for name in message.additional_names),
+        labels=dict(message.labels),
+        create_request_id=message.create_request_id,
+        renewal_request_time=_get_time(message.renewal_request_time) if message.HasField("renewal_request_time") else None,
+    )
+
+
+def encode_status(status: DomainStatus) -> bytes:
+    """Serialises a status."""
+    message = domain_pb2.DomainStatus(
+        state=status.state,
+        reconciling=status.reconciling,
+        current_step=status.current_step,
+        certificate_id=status.certificate_id,
+        serial_number=status.serial_number,
+        attempt_count=status.attempt_count,
+        omitted_names=[name.value for name in status.omitted_names],
+    )
+    _put_time(message.issue_time, status.issue_time)
+    _put_time(message.expire_time, status.expire_time)
+    _put_time(message.renew_time, status.renew_time)
+    _put_time(message.next_attempt_time, status.next_attempt_time)
+    _put_time(message.renewal_done_time, status.renewal_done_time)
+    if status.last_error is not None:
+        error = status.last_error
+        message.last_error.type = error.type
+        message.last_error.detail = error.detail
+        message.last_error.must_act = error.must_act
+        message.last_error.failed_name = error.failed_name
+        _put_time(message.last_error.time, error.time)
+    return message.SerializeToString()
+
+
+def decode_status(data: bytes) -> DomainStatus:
+    """Reads a status."""
+    message = domain_pb2.DomainStatus.FromString(data)
+
+    def time(field: str) -> datetime | None:
+        return _get_time(getattr(message, field)) if message.HasField(field) else None
+
+    error = message.last_error
+    return DomainStatus(
+        state=DomainState(message.state),
+        reconciling=message.reconciling,
+        current_step=message.current_step,
+        certificate_id=message.certificate_id,
+        serial_number=message.serial_number,
+        issue_time=time("issue_time"),
+        expire_time=time("expire_time"),
+        renew_time=time("renew_time"),
+        next_attempt_time=time("next_attempt_time"),
+        attempt_count=message.attempt_count,
+        last_error=Problem(error.type, error.detail, Actor(error.must_act), _get_time(error.time), error.failed_name)
+        if message.HasField("last_error")
+        else None,
+        omitted_names=tuple(DomainName(name) for name in message.omitted_names),
+        renewal_done_time=time("renewal_done_time"),
+    )
+
+
+def encode_order(order: OrderRecord) -> bytes:
+    """Serialises an order."""
+    message = order_pb2.OrderRecord(
+        phase=order.phase,
+        names=order.names,
+        csr=order.csr,
+        sealed_leaf_key=encode_envelope(order.sealed_leaf_key),
+        directory_url=order.directory_url,
+        order_url=order.order_url,
+        finalize_url=order.finalize_url,
+        authorization_urls=order.authorization_urls,
+        tokens=order.tokens,
+    )
+    _put_time(message.start_time, order.start_time)
+    _put_time(message.expire_time, order.expire_time)
+    return message.SerializeToString()
+
+
+def decode_order(data: bytes) -> OrderRecord:
+    """Reads an order."""
+    message = order_pb2.OrderRecord.FromString(data)
+    return OrderRecord(
+        phase=Phase(message.phase),
+        names=tuple(message.names),
+        csr=message.csr,
+        sealed_leaf_key=decode_envelope(message.sealed_leaf_key),
+        directory_url=message.directory_url,
+        start_time=_get_time(message.start_time),
+        order_url=message.order_url,
+        finalize_url=message.finalize_url,
+        authorization_urls=tuple(message.authorization_urls),
+        expire_time=_get_time(message.expire_time) if message.HasField("expire_time") else None,
+        tokens=tuple(message.tokens),
+    )
+
+
+def encode_token(record: TokenRecord) -> bytes:
+    """Serialises a token record, with its body in clear: it lives as long as its challenge."""
+    message = token_pb2.TokenRecord(
+        token=record.token, key_authorization=record.key_authorization.reveal().decode("ascii"), names=record.names
+    )
+    _put_time(message.expire_time, record.expire_time)
+    return message.SerializeToString()
+
+
+def decode_token(data: bytes) -> TokenRecord:
+    """Reads a token record."""
+    message = token_pb2.TokenRecord.FromString(data)
+    return TokenRecord(
+        message.token, SecretBytes(message.key_authorization.encode("ascii")), tuple(message.names), _get_time(message.expire_time)
+    )
+
+
+def encode_account(record: AccountRecord) -> bytes:
+    """Serialises an account; its key stays sealed."""
+    message = account_pb2.AccountRecord(
+        directory_url=record.directory_url,
+        account_url=record.account_url,
+        sealed_account_key=encode_envelope(record.sealed_account_key),
+        spki_digest=record.spki_digest,
+    )
+    _put_time(message.create_time, record.create_time)
+    return message.SerializeToString()
+
+
+def decode_account(data: bytes) -> AccountRecord:
+    """Reads an account."""
+    message = account_pb2.AccountRecord.FromString(data)
+    return AccountRecord(
+        message.directory_url,
+        message.account_url,
+        decode_envelope(message.sealed_account_key),
+        message.spki_digest,
+        _get_time(message.create_time),
+    )
+
+
+def encode_certificate_times(
+    message: certificate_pb2.CertificateRecord, not_before: datetime, not_after: datetime, issued: datetime
+) -> None:
+    """Fills in the times of a certificate record."""
+    _put_time(message.not_before, not_before)
+    _put_time(message.not_after, not_after)
+    _put_time(message.issue_time, issued)
+
+
+def decode_certificate_times(message: certificate_pb2.CertificateRecord) -> tuple[datetime, datetime, datetime]:
+    """Returns start and end of validity, and when the certificate was stored."""
+    return _get_time(message.not_before), _get_time(message.not_after), _get_time(message.issue_time)

@@ -1,0 +1,118 @@
+"""The connection to Redis or Valkey, its scripts, and the one place where its errors become ours."""
+
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from importlib import resources
+from typing import Any, cast
+
+from redis.asyncio import Connection, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff, NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    ConnectionError,  # noqa: A004 - the library's own, deliberately
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    TimeoutError,  # noqa: A004
+)
+
+from controlplane.core.errors import ConfigurationError, Unavailable
+
+CHANGE_STREAM_LENGTH = 4096
+"""Entries that a shard's change stream keeps, about; a reader that falls further behind reads everything again."""
+
+OnConnect = Callable[[Connection], Awaitable[None]]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def milliseconds(time: datetime) -> int:
+    """Returns a time as whole milliseconds since 1970, the unit of every score in the store."""
+    return (time - _EPOCH) // timedelta(milliseconds=1)
+
+
+def from_milliseconds(value: float) -> datetime:
+    """Returns the time of a score."""
+    return _EPOCH + timedelta(milliseconds=value)
+
+
+def connect(url: str, *, retries: int = 2, timeout: float = 5.0, ca_file: str | None = None, on_connect: OnConnect | None = None) -> Redis:
+    """Returns a client for `redis://`, `rediss://` or `unix://`. It connects at its first command.
+
+    Args:
+        url: Where the store is; a password may be in it, so it is never logged.
+        retries: How often a command is repeated after a broken connection.
+        timeout: Seconds to wait for a connection or an answer.
+        ca_file: A CA bundle for `rediss://`.
+        on_connect: Called for every new connection in place of its own `on_connect`, which it must call.
+
+    Raises:
+        ConfigurationError: `url` cannot be understood.
+    """
+    options: dict[str, Any] = {
+        "protocol": 2,
+        "socket_timeout": timeout,
+        "socket_connect_timeout": timeout,
+        "retry": Retry(ExponentialBackoff(cap=0.5, base=0.02) if retries else NoBackoff(), retries),
+    }
+    if on_connect is not None:
+        options["redis_connect_func"] = on_connect
+    if ca_file and url.startswith("rediss://"):
+        options["ssl_ca_certs"] = ca_file
+    try:
+        return Redis.from_url(url, **options)
+    except ValueError as error:
+        raise ConfigurationError(f"--redis-url: {error}") from None
+
+
+@contextmanager
+def store_errors() -> Iterator[None]:
+    """Turns the library's errors into `Unavailable`.
+
+    Raises:
+        Unavailable: the store does not answer, is loading, full, or read-only after a failover.
+    """
+    try:
+        yield
+    except AuthenticationError as error:
+        raise Unavailable("the store refuses the password of --redis-url", retry_after=5.0) from error
+    except (ConnectionError, TimeoutError, BusyLoadingError, ReadOnlyError, OutOfMemoryError, OSError) as error:
+        raise Unavailable(f"the store does not answer ({type(error).__name__})") from error
+    except RedisError as error:
+        raise Unavailable(f"the store refused a command ({type(error).__name__}: {str(error)[:200]})") from error
+
+
+class Script:
+    """A Lua script of `lua/`, sent whole only when the server does not know it yet."""
+
+    def __init__(self, client: Redis, name: str) -> None:
+        self._client = client
+        self._text = _script_text(name)
+        self._script = client.register_script(self._text)
+
+    async def __call__(self, keys: Sequence[str], arguments: Sequence[str | bytes | int]) -> Any:
+        """Runs the script.
+
+        Raises:
+            Unavailable: the store does not answer.
+        """
+        with store_errors():
+            try:
+                return await answer(self._client.evalsha(self._script.sha, len(keys), *keys, *cast("list[str]", arguments)))
+            except NoScriptError:
+                return await answer(self._client.eval(self._text, len(keys), *keys, *cast("list[str]", arguments)))
+
+
+@cache
+def _script_text(name: str) -> str:
+    return (resources.files("controlplane.adapters") / "lua" / f"{name}.lua").read_text(encoding="utf-8")
+
+
+async def answer(pending: Awaitable[Any] | Any) -> Any:
+    """Awaits a command; the library's annotations say `Awaitable | value` for many."""
+    return await cast("Awaitable[Any]", pending)

@@ -1,0 +1,209 @@
+"""DomainStore on Redis: domains as the API sees them."""
+
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import NoReturn
+
+from redis.asyncio import Redis
+
+from controlplane.adapters import redis_keys as keys
+from controlplane.adapters.record_codec import decode_spec, decode_status, encode_spec, encode_status
+from controlplane.adapters.redis_client import CHANGE_STREAM_LENGTH, Script, answer, milliseconds, store_errors
+from controlplane.core.errors import AlreadyExists, Conflict, FieldViolation, InvalidArgument, NotFound, Unavailable
+from controlplane.core.managed_domain import Domain, DomainSpec, DomainStatus
+from controlplane.core.names import DomainName
+from controlplane.core.ports import Page
+
+_FRESH_CLAIM_MS = 60_000
+"""A claim younger than this is never taken over: its owner may be about to be written."""
+_ATTEMPTS = 5
+
+
+class RedisDomainStore:
+    """Implements `DomainStore`."""
+
+    def __init__(self, client: Redis) -> None:
+        self._client = client
+        self._create = Script(client, "create_domain")
+        self._claim = Script(client, "claim_name")
+        self._release = Script(client, "release_claim")
+        self._update = Script(client, "update_spec")
+        self._delete = Script(client, "delete_domain")
+        self._list = Script(client, "list_names")
+
+    async def create(self, spec: DomainSpec, status: DomainStatus) -> Domain:
+        """See `DomainStore.create`."""
+        name, shard = spec.fqdn.value, keys.shard_of(spec.fqdn.value)
+        claimed: list[DomainName] = []
+        try:
+            for additional in spec.additional_names:
+                await self._claim_name(additional, spec.fqdn)
+                claimed.append(additional)
+            stale = ""
+            for _ in range(_ATTEMPTS):
+                outcome: bytes = await self._create(
+                    [
+                        keys.domain(name),
+                        keys.claim(name),
+                        keys.due(shard),
+                        keys.names(shard),
+                        keys.sequence(shard),
+                        keys.changes(shard),
+                    ],
+                    [
+                        name,
+                        encode_spec(spec),
+                        encode_status(status),
+                        milliseconds(spec.create_time),
+                        all_names(spec),
+                        CHANGE_STREAM_LENGTH,
+                        stale,
+                    ],
+                )
+                if outcome == b"created":
+                    return Domain(spec, status, 1)
+                if outcome == b"exists":
+                    raise AlreadyExists(f"domains/{name}", f"domains/{name} exists already with other content")
+                stale = await self._stale_or_taken(outcome, spec.fqdn)
+        except BaseException:
+            for additional in claimed:
+                await self._give_back(additional, spec.fqdn)
+            raise
+        raise Unavailable(f"the claim on {name} keeps changing")
+
+    async def _claim_name(self, additional: DomainName, owner: DomainName) -> None:
+        stale = ""
+        for _ in range(_ATTEMPTS):
+            now = milliseconds(datetime.now(UTC))
+            outcome: bytes = await self._claim(
+                [keys.domain(additional.value), keys.claim(additional.value)], [f"{owner}|{now}", f"{owner}|", stale]
+            )
+            if outcome == b"":
+                return
+            if outcome == b"domain":
+                _taken(f"domains/{additional}", f"{additional} is a domain of its own already; delete it first")
+            stale = await self._stale_or_taken(outcome, additional)
+        raise Unavailable(f"the claim on {additional} keeps changing")
+
+    async def _stale_or_taken(self, claim: bytes, name: DomainName) -> str:
+        """Returns the claim when it does not count any more, so that it may be replaced; raises `AlreadyExists` when it does."""
+        owner, _, since = claim.decode().partition("|")
+        domain = await self.get(DomainName(owner))
+        listed = domain is not None and name in domain.spec.additional_names
+        if listed or milliseconds(datetime.now(UTC)) - int(since) < _FRESH_CLAIM_MS:
+            _taken(f"domains/{owner}", f"{name} is an additional name of domains/{owner} already")
+        return claim.decode()
+
+    async def _give_back(self, additional: DomainName, owner: DomainName) -> None:
+        # A domain of the same owner may list the name: then the claim is not ours to release.
+        domain = await self.get(owner)
+        if domain is None or additional not in domain.spec.additional_names:
+            await self._release([keys.claim(additional.value)], [f"{owner}|"])
+
+    async def get(self, name: DomainName) -> Domain | None:
+        """See `DomainStore.get`."""
+        with store_errors():
+            fields = await answer(self._client.hmget(keys.domain(name.value), ["spec", "status", "revision"]))
+        return decode_domain(fields)
+
+    async def list_page(self, page_size: int, page_token: str) -> Page:
+        """See `DomainStore.list_page`. The order is by shard, then by name."""
+        shard, after = _decode_token(page_token) if page_token else (0, "")
+        found: list[bytes] = await self._list([keys.names(number) for number in range(shard, keys.SHARDS)], [page_size + 1, after])
+        names = [name.decode() for name in found]
+        page, more = names[:page_size], len(names) > page_size
+        domains = await self.get_many(page)
+        token = _encode_token(keys.shard_of(page[-1]), page[-1]) if more else ""
+        return Page(tuple(domains[name] for name in page if name in domains), token)
+
+    async def get_many(self, names: Sequence[str]) -> Mapping[str, Domain]:
+        """Returns the domains among `names` that exist, in one round trip."""
+        pipeline = self._client.pipeline(transaction=False)
+        for name in names:
+            pipeline.hmget(keys.domain(name), ["spec", "status", "revision"])
+        with store_errors():
+            replies = await pipeline.execute()
+        decoded = ((name, decode_domain(fields)) for name, fields in zip(names, replies, strict=True))
+        return {name: domain for name, domain in decoded if domain is not None}
+
+    async def request_renewal(self, name: DomainName, at: datetime) -> Domain:
+        """See `DomainStore.request_renewal`."""
+        shard = keys.shard_of(name.value)
+        for _ in range(_ATTEMPTS):
+            domain, raw = await self._read(name)
+            spec = replace(domain.spec, renewal_request_time=at)
+            outcome: bytes = await self._update(
+                [keys.domain(name.value), keys.due(shard), keys.sequence(shard), keys.changes(shard)],
+                [name.value, raw, encode_spec(spec), milliseconds(at), all_names(spec), CHANGE_STREAM_LENGTH],
+            )
+            if outcome == b"updated":
+                return replace(domain, spec=spec, revision=domain.revision + 1)
+        raise Conflict(f"domains/{name} keeps changing; try again")
+
+    async def delete(self, name: DomainName, expected_etag: str) -> None:
+        """See `DomainStore.delete`."""
+        shard = keys.shard_of(name.value)
+        for _ in range(_ATTEMPTS):
+            domain, raw = await self._read(name)
+            if expected_etag and domain.etag != expected_etag:
+                raise Conflict(f"domains/{name} has changed since it was read (its etag is now {domain.etag}); read it again")
+            outcome: bytes = await self._delete(
+                [
+                    keys.domain(name.value),
+                    keys.due(shard),
+                    keys.names(shard),
+                    keys.expiry(shard),
+                    keys.lease(name.value),
+                    keys.sequence(shard),
+                    keys.changes(shard),
+                ],
+                [name.value, raw, str(domain.revision) if expected_etag else "", all_names(domain.spec), CHANGE_STREAM_LENGTH],
+            )
+            if outcome == b"deleted":
+                for additional in domain.spec.additional_names:
+                    await self._release([keys.claim(additional.value)], [f"{name}|"])
+                return
+        raise Conflict(f"domains/{name} keeps changing; read it again")
+
+    async def _read(self, name: DomainName) -> tuple[Domain, bytes]:
+        with store_errors():
+            fields = await answer(self._client.hmget(keys.domain(name.value), ["spec", "status", "revision"]))
+        domain = decode_domain(fields)
+        if domain is None:
+            raise NotFound(f"domains/{name}")
+        return domain, fields[0]
+
+
+def all_names(spec: DomainSpec) -> str:
+    """Returns every name of a domain as a change event carries them."""
+    return ",".join(name.value for name in spec.all_names)
+
+
+def decode_domain(fields: Sequence[bytes | None]) -> Domain | None:
+    """Returns the domain of the hash fields `spec`, `status`, `revision`; None when there is none."""
+    spec, status, revision = fields
+    if spec is None or status is None or revision is None:
+        return None
+    return Domain(decode_spec(spec), decode_status(status), int(revision))
+
+
+def _taken(resource: str, detail: str) -> NoReturn:
+    raise AlreadyExists(resource, detail)
+
+
+def _encode_token(shard: int, name: str) -> str:
+    return base64.urlsafe_b64encode(f"{shard}:{name}".encode()).decode().rstrip("=")
+
+
+def _decode_token(token: str) -> tuple[int, str]:
+    try:
+        text = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode()
+        shard, _, name = text.partition(":")
+        if 0 <= int(shard) < keys.SHARDS and name:
+            return int(shard), name
+    except (binascii.Error, ValueError):
+        pass
+    raise InvalidArgument(FieldViolation("page_token", "was not made by this service; send next_page_token of the page before"))

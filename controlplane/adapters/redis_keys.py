@@ -1,0 +1,101 @@
+"""Every key name of the store, in one place.
+
+Domains hash to 256 shards. The hash tag `{sNN}` puts everything about a domain into one slot of a Redis Cluster, so that one Lua
+script can change a domain, its schedule and its shard's change stream together.
+
+| key | type | content |
+|---|---|---|
+| `cp:{sNN}:domain:NAME` | hash | `spec`, `status`, `certificate`, `previous`, `order`, `revision`, `fence`, `wake` |
+| `cp:{sNN}:claim:NAME` | string | `OWNER|MILLISECONDS`: NAME is an additional name of OWNER |
+| `cp:{sNN}:lease:NAME` | string, TTL | `OWNER:FENCING_TOKEN` |
+| `cp:{sNN}:names` | sorted set, score 0 | own names, for listing in order |
+| `cp:{sNN}:due` | sorted set | own names by due time, milliseconds |
+| `cp:{sNN}:expiry` | sorted set | own names by end of validity, milliseconds |
+| `cp:{sNN}:fence` | integer | the shard's last fencing token |
+| `cp:{sNN}:sequence` | integer | the shard's last change number |
+| `cp:{sNN}:changes` | stream | `q` change number, `n` own name, `a` all names, `k` kind |
+| `cp:{sNN}:token:TOKEN` | string, TTL | HTTP-01 token record, sharded by the token |
+| `cp:intermediate:DIGEST` | string | a DER certificate |
+| `cp:account:DIGEST` | string | an ACME account, by SHA-256 of its directory URL |
+| `cp:epoch` | string | random identifier of this store's life |
+"""
+
+import hashlib
+import zlib
+
+SHARDS = 256
+EPOCH = "cp:epoch"
+
+
+def shard_of(name: str) -> int:
+    """Returns the shard of a domain name or a token: 0 to 255."""
+    return zlib.crc32(name.encode()) % SHARDS
+
+
+def _in_shard(shard: int, rest: str) -> str:
+    return f"cp:{{s{shard:02x}}}:{rest}"
+
+
+def domain(name: str) -> str:
+    """The domain's record."""
+    return _in_shard(shard_of(name), f"domain:{name}")
+
+
+def claim(name: str) -> str:
+    """The claim of an additional name."""
+    return _in_shard(shard_of(name), f"claim:{name}")
+
+
+def lease(name: str) -> str:
+    """The lease on a domain."""
+    return _in_shard(shard_of(name), f"lease:{name}")
+
+
+def lease_prefix(shard: int) -> str:
+    """What every lease of a shard starts with; the own name follows."""
+    return _in_shard(shard, "lease:")
+
+
+def names(shard: int) -> str:
+    """Own names of a shard."""
+    return _in_shard(shard, "names")
+
+
+def due(shard: int) -> str:
+    """Due times of a shard."""
+    return _in_shard(shard, "due")
+
+
+def expiry(shard: int) -> str:
+    """Ends of validity of a shard."""
+    return _in_shard(shard, "expiry")
+
+
+def fence(shard: int) -> str:
+    """Fencing counter of a shard."""
+    return _in_shard(shard, "fence")
+
+
+def sequence(shard: int) -> str:
+    """Change counter of a shard."""
+    return _in_shard(shard, "sequence")
+
+
+def changes(shard: int) -> str:
+    """Change stream of a shard."""
+    return _in_shard(shard, "changes")
+
+
+def token(value: str) -> str:
+    """An HTTP-01 token; sharded by itself, because the host that asks may be an additional name."""
+    return _in_shard(shard_of(value), f"token:{value}")
+
+
+def intermediate(digest: bytes) -> str:
+    """An intermediate certificate by SHA-256 of its DER."""
+    return f"cp:intermediate:{digest.hex()}"
+
+
+def account(directory_url: str) -> str:
+    """An ACME account."""
+    return f"cp:account:{hashlib.sha256(directory_url.encode()).hexdigest()[:32]}"

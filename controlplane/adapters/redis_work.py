@@ -1,0 +1,178 @@
+"""WorkStore on Redis: leases, fenced writes and the schedule."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import structlog
+from redis.asyncio import Redis
+
+from controlplane.adapters import redis_keys as keys
+from controlplane.adapters.record_codec import decode_order, encode_order, encode_status
+from controlplane.adapters.redis_certificates import CertificateCodec
+from controlplane.adapters.redis_client import CHANGE_STREAM_LENGTH, Script, from_milliseconds, milliseconds
+from controlplane.adapters.redis_domains import decode_domain
+from controlplane.core.certificate import CertificateRecord
+from controlplane.core.errors import LeaseLost, RecordRejected
+from controlplane.core.managed_domain import DomainStatus
+from controlplane.core.names import DomainName
+from controlplane.core.order import OrderRecord
+from controlplane.core.ports import Clock, Lease, RecordAuthenticator, Work
+
+_log = structlog.get_logger(__name__)
+
+
+class RedisWorkStore:
+    """Implements `WorkStore`.
+
+    Orders are authenticated records: whoever can write to the store could otherwise plant a CSR of his own.
+    """
+
+    def __init__(self, client: Redis, authenticator: RecordAuthenticator, clock: Clock = lambda: datetime.now(UTC)) -> None:
+        self._authenticator = authenticator
+        self._certificates = CertificateCodec(client, authenticator)
+        self._clock = clock
+        self._due = Script(client, "due_domains")
+        self._least = Script(client, "least_score")
+        self._acquire = Script(client, "acquire_lease")
+        self._extend = Script(client, "extend_lease")
+        self._release = Script(client, "release_lease")
+        self._load = Script(client, "load_work")
+        self._save = Script(client, "save_work")
+        # What a lease of this process has read or saved, so that events name the domain's names and release knows what was saved.
+        self._names: dict[Lease, str] = {}
+        self._scheduled: set[Lease] = set()
+
+    async def due(self, now: datetime, limit: int) -> Sequence[DomainName]:
+        """See `WorkStore.due`."""
+        shards = range(keys.SHARDS)
+        found: list[bytes] = await self._due(
+            [keys.due(shard) for shard in shards], [milliseconds(now), limit, *(keys.lease_prefix(shard) for shard in shards)]
+        )
+        pairs = sorted((float(found[index + 1]), found[index].decode()) for index in range(0, len(found), 2))
+        return [DomainName(name) for _, name in pairs[:limit]]
+
+    async def next_due(self) -> datetime | None:
+        """See `WorkStore.next_due`."""
+        found = await self._least([keys.due(shard) for shard in range(keys.SHARDS)], [])
+        return from_milliseconds(float(found[1])) if found else None
+
+    async def acquire(self, name: DomainName, owner: str, ttl: timedelta) -> Lease | None:
+        """See `WorkStore.acquire`."""
+        shard = keys.shard_of(name.value)
+        token: int = await self._acquire(
+            [keys.domain(name.value), keys.lease(name.value), keys.due(shard), keys.fence(shard)],
+            [name.value, owner, ttl // timedelta(milliseconds=1), milliseconds(self._clock())],
+        )
+        return Lease(name, owner, token) if token else None
+
+    async def extend(self, lease: Lease, ttl: timedelta) -> None:
+        """See `WorkStore.extend`."""
+        name = lease.name.value
+        kept: int = await self._extend(
+            [keys.domain(name), keys.lease(name), keys.due(keys.shard_of(name))],
+            [name, lease.owner, lease.token, ttl // timedelta(milliseconds=1), milliseconds(self._clock())],
+        )
+        self._held(lease, kept)
+
+    async def release(self, lease: Lease) -> None:
+        """See `WorkStore.release`."""
+        name = lease.name.value
+        scheduled = lease in self._scheduled
+        self._forget(lease)
+        await self._release(
+            [keys.domain(name), keys.lease(name), keys.due(keys.shard_of(name))],
+            [name, lease.owner, lease.token, milliseconds(self._clock()), 1 if scheduled else 0],
+        )
+
+    async def load(self, lease: Lease) -> Work:
+        """See `WorkStore.load`. An order or certificate that is not authentic is logged and treated as absent."""
+        name = lease.name.value
+        fields: list[bytes | None] = await self._load([keys.domain(name)], [lease.token])
+        domain = decode_domain(fields[:3]) if fields else None
+        if domain is None:
+            self._forget(lease)
+            raise LeaseLost(f"domains/{name} is gone or leased by another worker")
+        order_data, certificate_data = fields[3], fields[4]
+        order = None
+        if order_data is not None:
+            try:
+                order = decode_order(self._authenticator.unwrap("order", name, order_data))
+            except RecordRejected as error:
+                _log.error("order record rejected", domain=name, reason=str(error))
+        certificate = (await self._certificates.decode({name: certificate_data})).get(name) if certificate_data else None
+        self._names[lease] = ",".join(each.value for each in domain.spec.all_names)
+        return Work(domain, order, certificate)
+
+    async def save_status(self, lease: Lease, status: DomainStatus, due: datetime | None) -> None:
+        """See `WorkStore.save_status`."""
+        await self._write(lease, status=encode_status(status), due=_score(due), event="status")
+        self._scheduled.add(lease)
+
+    async def save_order(self, lease: Lease, order: OrderRecord | None, status: DomainStatus | None = None) -> None:
+        """See `WorkStore.save_order`."""
+        data = b"-" if order is None else self._authenticator.wrap("order", lease.name.value, encode_order(order))
+        encoded = b"" if status is None else encode_status(status)
+        await self._write(lease, order=data, status=encoded, event="" if status is None else "status")
+
+    async def save_certificate(
+        self, lease: Lease, certificate: CertificateRecord, status: DomainStatus, due: datetime | None
+    ) -> CertificateRecord:
+        """See `WorkStore.save_certificate`. The generation is the time in microseconds, so a restored store does not count backwards."""
+        generation = max(certificate.generation + 1, milliseconds(self._clock()) * 1000)
+        stored = replace(certificate, generation=generation)
+        await self._write(
+            lease,
+            status=encode_status(status),
+            order=b"-",
+            certificate=await self._certificates.encode(stored),
+            due=_score(due),
+            expiry=str(milliseconds(stored.not_after)),
+            event="certificate",
+        )
+        self._scheduled.add(lease)
+        return stored
+
+    async def _write(
+        self,
+        lease: Lease,
+        *,
+        status: bytes = b"",
+        order: bytes = b"",
+        certificate: bytes = b"",
+        due: str = "",
+        expiry: str = "",
+        event: str = "",
+    ) -> None:
+        name = lease.name.value
+        shard = keys.shard_of(name)
+        kept: int = await self._save(
+            [keys.domain(name), keys.due(shard), keys.expiry(shard), keys.sequence(shard), keys.changes(shard)],
+            [
+                name,
+                lease.token,
+                status,
+                order,
+                certificate,
+                due,
+                expiry,
+                milliseconds(self._clock()),
+                self._names.get(lease, name),
+                event,
+                CHANGE_STREAM_LENGTH,
+            ],
+        )
+        self._held(lease, kept)
+
+    def _held(self, lease: Lease, kept: int) -> None:
+        if not kept:
+            self._forget(lease)
+            raise LeaseLost(f"domains/{lease.name} is gone or leased by another worker")
+
+    def _forget(self, lease: Lease) -> None:
+        self._names.pop(lease, None)
+        self._scheduled.discard(lease)
+
+
+def _score(due: datetime | None) -> str:
+    return "-" if due is None else str(milliseconds(due))

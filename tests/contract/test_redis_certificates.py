@@ -1,0 +1,145 @@
+"""CertificateStore, TokenStore and AccountStore on a real Valkey: authenticity above all."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from redis.asyncio import Redis
+
+from controlplane.adapters import redis_keys as keys
+from controlplane.adapters.record_hmac import RecordHmac
+from controlplane.adapters.redis_certificates import RedisCertificateStore
+from controlplane.adapters.redis_client import connect
+from controlplane.adapters.redis_domains import RedisDomainStore
+from controlplane.adapters.redis_tokens import RedisAccountStore, RedisTokenStore
+from controlplane.adapters.redis_work import RedisWorkStore
+from controlplane.core.certificate import CertificateRecord
+from controlplane.core.errors import RecordRejected
+from controlplane.core.managed_domain import DomainState, DomainStatus
+from controlplane.core.names import DomainName
+from controlplane.core.ports import AccountRecord, TokenRecord
+from controlplane.core.redacted import SecretBytes
+from tests.fakes import samples
+
+
+@pytest.fixture
+async def client(valkey_url: str):
+    """A client of a fresh store."""
+    client = connect(valkey_url)
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+def store(client: Redis, authenticator: RecordHmac) -> RedisCertificateStore:
+    """The store under test."""
+    return RedisCertificateStore(client, authenticator)
+
+
+async def issue(client: Redis, authenticator: RecordHmac, *names: str, certified: tuple[str, ...] | None = None) -> CertificateRecord:
+    """Creates a domain and puts a certificate in force."""
+    work = RedisWorkStore(client, authenticator)
+    await RedisDomainStore(client).create(samples.spec(*names), DomainStatus())
+    lease = await work.acquire(DomainName(names[0]), "one", timedelta(seconds=30))
+    assert lease is not None
+    await work.load(lease)
+    stored = await work.save_certificate(
+        lease, samples.certificate(*(certified or names)), DomainStatus(DomainState.ACTIVE), samples.now() + timedelta(days=60)
+    )
+    await work.release(lease)
+    return stored
+
+
+async def test_lookup_by_own_and_additional_name(client: Redis, authenticator: RecordHmac, store: RedisCertificateStore) -> None:
+    """Own and additional names find the same record; unknown names are absent."""
+    record = await issue(client, authenticator, "shop.example.com", "www.shop.example.com")
+    found = await store.lookup(["www.shop.example.com", "nothing.example.com", "shop.example.com"])
+    assert {"shop.example.com": record, "www.shop.example.com": record} == found
+
+
+async def test_name_that_is_not_on_the_certificate_is_not_served(
+    client: Redis, authenticator: RecordHmac, store: RedisCertificateStore
+) -> None:
+    """An additional name that the certificate leaves out finds nothing, though it is claimed."""
+    await issue(client, authenticator, "shop.example.com", "www.shop.example.com", certified=("shop.example.com",))
+    assert {"shop.example.com"} == set(await store.lookup(["shop.example.com", "www.shop.example.com"]))
+
+
+async def test_forged_claim_serves_nothing(client: Redis, authenticator: RecordHmac, store: RedisCertificateStore) -> None:
+    """Somebody who can write to the store cannot make a name serve another domain's certificate."""
+    await issue(client, authenticator, "shop.example.com")
+    await client.set(keys.claim("bank.example.org"), "shop.example.com|1")
+    assert await store.lookup(["bank.example.org"]) == {}
+
+
+async def test_moved_or_changed_records_are_rejected_and_others_served(
+    client: Redis, authenticator: RecordHmac, store: RedisCertificateStore
+) -> None:
+    """A record copied to another domain, or with one bit changed, is not served; the domain beside it is."""
+    await issue(client, authenticator, "a.example.com")
+    await issue(client, authenticator, "b.example.com")
+    await issue(client, authenticator, "c.example.com")
+    data = await client.hget(keys.domain("a.example.com"), "certificate")
+    await client.hset(keys.domain("b.example.com"), "certificate", data)
+    flipped = bytearray(data)
+    flipped[len(flipped) // 2] ^= 1
+    await client.hset(keys.domain("a.example.com"), "certificate", bytes(flipped))
+    assert {"c.example.com"} == set(await store.lookup(["a.example.com", "b.example.com", "c.example.com"]))
+
+
+async def test_replaced_intermediate_is_not_served(client: Redis, authenticator: RecordHmac, store: RedisCertificateStore) -> None:
+    """Intermediates are believed by their digest only."""
+    await issue(client, authenticator, "a.example.com")
+    async for key in client.scan_iter("cp:intermediate:*"):
+        await client.set(key, b"other")
+    assert await store.lookup(["a.example.com"]) == {}
+
+
+async def test_least_expiry_names_the_first_domain(client: Redis, authenticator: RecordHmac, store: RedisCertificateStore) -> None:
+    """No certificate, no expiry; else the earliest."""
+    assert None is await store.least_expiry()
+    record = await issue(client, authenticator, "a.example.com")
+    assert (record.not_after, "a.example.com") == await store.least_expiry()
+
+
+async def test_token_answers_until_it_is_withdrawn_or_ends(client: Redis, authenticator: RecordHmac) -> None:
+    """A planted token is found with its names; after withdrawal, or after its time, it is not."""
+    tokens = RedisTokenStore(client, authenticator)
+    record = TokenRecord("tok", SecretBytes(b"tok.thumb"), ("a.example.com",), samples.now() + timedelta(minutes=5))
+    await tokens.plant(record)
+    found = await tokens.find("tok")
+    assert found is not None
+    assert (b"tok.thumb", ("a.example.com",), record.expire_time) == (found.key_authorization.reveal(), found.names, found.expire_time)
+    assert await client.pttl(keys.token("tok")) > 0
+    await tokens.withdraw(["tok", "other"])
+    assert None is await tokens.find("tok")
+    await tokens.plant(replace(record, expire_time=samples.now() - timedelta(seconds=1)))
+    assert None is await tokens.find("tok")
+
+
+async def test_planted_token_of_a_stranger_is_not_answered(client: Redis, authenticator: RecordHmac) -> None:
+    """A token record that was not made with the record key, or was moved to another token, is absent."""
+    tokens = RedisTokenStore(client, authenticator)
+    await tokens.plant(TokenRecord("tok", SecretBytes(b"tok.thumb"), ("a.example.com",), samples.now() + timedelta(minutes=5)))
+    await client.set(keys.token("other"), await client.get(keys.token("tok")))
+    await client.set(keys.token("raw"), b"raw.thumb")
+    assert (await tokens.find("other"), await tokens.find("raw")) == (None, None)
+
+
+async def test_account_is_created_once(client: Redis, authenticator: RecordHmac) -> None:
+    """The first record wins; its URL is added later; an operator can make it forgotten."""
+    accounts = RedisAccountStore(client, authenticator)
+    record = AccountRecord("https://ca.example/dir", "", samples.sealed(), b"\x02" * 32, samples.now())
+    assert None is await accounts.get(record.directory_url)
+    assert record == await accounts.create(record)
+    assert record == await accounts.create(replace(record, spki_digest=b"\x03" * 32))
+    await accounts.set_url(record.directory_url, "https://ca.example/acct/1")
+    assert replace(record, account_url="https://ca.example/acct/1") == await accounts.get(record.directory_url)
+    assert (await accounts.forget(record.directory_url), await accounts.forget(record.directory_url)) == (True, False)
+
+
+async def test_forged_account_is_an_error_and_not_a_missing_one(client: Redis, authenticator: RecordHmac) -> None:
+    """A damaged account must never lead to a new registration."""
+    await client.set(keys.account("https://ca.example/dir"), b"junk")
+    with pytest.raises(RecordRejected):
+        await RedisAccountStore(client, authenticator).get("https://ca.example/dir")

@@ -1,0 +1,126 @@
+"""ChangeFeed on a real Valkey: nothing is missed, and what may be missed is said."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+from redis.asyncio import Redis
+
+from controlplane.adapters import redis_keys as keys
+from controlplane.adapters.record_hmac import RecordHmac
+from controlplane.adapters.redis_changes import RedisChangeFeed
+from controlplane.adapters.redis_client import connect
+from controlplane.adapters.redis_domains import RedisDomainStore
+from controlplane.adapters.redis_work import RedisWorkStore
+from controlplane.core.managed_domain import DomainState, DomainStatus
+from controlplane.core.names import DomainName
+from controlplane.core.ports import ChangesLost, DomainChanged
+from controlplane.embedded.valkey import start_valkey
+from tests.fakes import samples
+
+DEADLINE = 15
+
+
+async def take(feed: AsyncIterator[DomainChanged | ChangesLost], count: int) -> list[DomainChanged | ChangesLost]:
+    """The next `count` changes."""
+    async with asyncio.timeout(DEADLINE):
+        return [await anext(feed) for _ in range(count)]
+
+
+async def test_every_kind_of_change_is_seen(valkey_url: str, authenticator: RecordHmac) -> None:
+    """Creation, status, certificate, renewal request and deletion each give one change with all names."""
+    client = connect(valkey_url)
+    domains, work = RedisDomainStore(client), RedisWorkStore(client, authenticator)
+    source = RedisChangeFeed(valkey_url)
+    feed = source.follow(await source.position())
+    name = DomainName("shop.example.com")
+    await domains.create(samples.spec("shop.example.com", "www.shop.example.com"), DomainStatus())
+    lease = await work.acquire(name, "one", timedelta(seconds=30))
+    assert lease is not None
+    await work.load(lease)
+    await work.save_status(lease, DomainStatus(), None)
+    await work.save_certificate(lease, samples.certificate("shop.example.com"), DomainStatus(DomainState.ACTIVE), None)
+    await domains.request_renewal(name, samples.now())
+    await domains.delete(name, "")
+    changes = await take(feed, 5)
+    assert all(isinstance(change, DomainChanged) and change.names == ("shop.example.com", "www.shop.example.com") for change in changes)
+    kinds = [(change.certificate, change.deleted) for change in changes if isinstance(change, DomainChanged)]
+    assert kinds == [(False, False), (False, False), (True, False), (False, False), (False, True)]
+    await feed.aclose()
+    await client.aclose()
+
+
+async def test_resuming_misses_nothing(valkey_url: str) -> None:
+    """Changes between a position and the moment of following are yielded."""
+    client = connect(valkey_url)
+    source = RedisChangeFeed(valkey_url)
+    position = await source.position()
+    for index in range(30):
+        await RedisDomainStore(client).create(samples.spec(f"d{index}.example.com"), DomainStatus())
+    feed = source.follow(position)
+    changes = await take(feed, 30)
+    assert {f"d{index}.example.com" for index in range(30)} == {change.fqdn for change in changes if isinstance(change, DomainChanged)}
+    await feed.aclose()
+    await client.aclose()
+
+
+async def test_position_of_another_store_is_lost(valkey_url: str) -> None:
+    """A position that this store did not give means: read everything again."""
+    feed = RedisChangeFeed(valkey_url).follow("0000000000000000:1")
+    assert isinstance((await take(feed, 1))[0], ChangesLost)
+    await feed.aclose()
+
+
+async def test_trimmed_stream_is_lost(valkey_url: str) -> None:
+    """Resuming behind what the stream still holds is said to be lost."""
+    client = connect(valkey_url)
+    source = RedisChangeFeed(valkey_url)
+    await RedisDomainStore(client).create(samples.spec("shop.example.com"), DomainStatus())
+    old = f"{(await source.position()).partition(':')[0]}:1"
+    await RedisDomainStore(client).request_renewal(DomainName("shop.example.com"), samples.now())
+    await client.xtrim(keys.changes(keys.shard_of("shop.example.com")), maxlen=1, approximate=False)
+    feed = source.follow(old)
+    assert isinstance((await take(feed, 1))[0], ChangesLost)
+    await feed.aclose()
+    await client.aclose()
+
+
+async def test_missing_entry_is_a_gap(valkey_url: str) -> None:
+    """A change number that jumps is yielded as lost changes, before the change itself."""
+    client: Redis = connect(valkey_url)
+    source = RedisChangeFeed(valkey_url)
+    domains, name = RedisDomainStore(client), DomainName("shop.example.com")
+    feed = source.follow(await source.position())
+    await domains.create(samples.spec("shop.example.com"), DomainStatus())
+    await take(feed, 1)
+    await client.incr(keys.sequence(keys.shard_of("shop.example.com")))
+    await domains.request_renewal(name, samples.now())
+    lost, change = await take(feed, 2)
+    assert isinstance(lost, ChangesLost)
+    assert isinstance(change, DomainChanged)
+    await feed.aclose()
+    await client.aclose()
+
+
+async def test_restart_of_the_store_loses_nothing(tmp_path: Path) -> None:
+    """A store that comes back with its data goes on without a gap; one that comes back empty is said to be lost."""
+    valkey = await start_valkey(tmp_path)
+    source = RedisChangeFeed(valkey.url)
+    client = connect(valkey.url)
+    feed = source.follow(await source.position())
+    await RedisDomainStore(client).create(samples.spec("a.example.com"), DomainStatus())
+    assert getattr((await take(feed, 1))[0], "fqdn", None) == "a.example.com"
+    await valkey.stop()
+    valkey = await start_valkey(tmp_path)
+    await RedisDomainStore(client).create(samples.spec("b.example.com"), DomainStatus())
+    assert getattr((await take(feed, 1))[0], "fqdn", None) == "b.example.com"
+    await client.flushall()
+    await valkey.stop()
+    valkey = await start_valkey(tmp_path)
+    assert isinstance((await take(feed, 1))[0], ChangesLost)
+    await RedisDomainStore(client).create(samples.spec("c.example.com"), DomainStatus())
+    assert getattr((await take(feed, 1))[0], "fqdn", None) == "c.example.com"
+    await feed.aclose()
+    await client.aclose()
+    await valkey.stop()

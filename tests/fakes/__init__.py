@@ -1,0 +1,1 @@
+"""In-memory implementations of ports, with the semantics that the ports promise."""
