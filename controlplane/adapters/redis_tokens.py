@@ -88,8 +88,13 @@ class RedisAccountStore:
 
     async def forget(self, directory_url: str) -> bool:
         """See `AccountStore.forget`."""
-        with store_errors():
-            return bool(await self._client.delete(keys.account(directory_url)))
+        return await forget_account(self._client, directory_url)
 
     def _wrap(self, record: AccountRecord) -> bytes:
         return self._authenticator.wrap("account", record.directory_url, encode_account(record))
+
+
+async def forget_account(client: Redis, directory_url: str) -> bool:
+    """Removes an account; needs no record key. Returns whether there was one."""
+    with store_errors():
+        return bool(await client.delete(keys.account(directory_url)))

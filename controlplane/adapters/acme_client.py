@@ -1,0 +1,142 @@
+"""An ACME CA (RFC 8555) behind the port `CertificateAuthority`.
+
+Messages, challenges and JWS are the `acme` package's; requests, nonces, Retry-After and replies are our own (see `acme_transport` and
+`acme_replies`), since the package's client is neither thread-safe nor keeps what the order state machine needs.
+"""
+
+import asyncio
+import re
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ParamSpec, TypeVar
+
+from acme import challenges, messages
+from josepy.json_util import decode_b64jose, encode_b64jose
+
+from controlplane.adapters.acme_account import AcmeAccount, OpenedAccount, is_lost
+from controlplane.adapters.acme_replies import authorization_of, chain_of, order_of
+from controlplane.adapters.acme_transport import AcmeTransport, Reply
+from controlplane.core.ports import (
+    AccountStore,
+    AcmeError,
+    AcmeUnreachable,
+    Clock,
+    Opener,
+    RemoteAuthorization,
+    RemoteOrder,
+    Sealer,
+)
+from controlplane.core.redacted import SecretBytes
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# Pebble 2.4.0 locks itself up with more requests in flight; one process needs no more against Let's Encrypt's limits either.
+_THREADS = 4
+# RFC 8555 section 8.3: base64url, at least 128 bits. What a CA sends becomes part of a key in the store.
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{22,512}")
+
+
+class AcmeClient:
+    """Implements `core.ports.CertificateAuthority`. Nothing is sent before the first call; `close` it at the end."""
+
+    def __init__(
+        self,
+        directory_url: str,
+        *,
+        accounts: AccountStore,
+        sealer: Sealer,
+        opener: Opener,
+        clock: Clock,
+        ca_bundle: str | None = None,
+        contact: str = "",
+    ) -> None:
+        """Prepares a client.
+
+        Args:
+            directory_url: of the CA.
+            accounts: where the account is kept.
+            sealer: seals a new account key.
+            opener: opens the account key; it holds a private key of class `account`.
+            clock: the time.
+            ca_bundle: a PEM file with the roots to trust for the CA's own HTTPS; None: those of certifi.
+            contact: an e-mail address for the CA, or empty.
+        """
+        self._directory_url = directory_url
+        self._executor = ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="acme")
+        self._transport = AcmeTransport(directory_url, clock, ca_bundle)
+        self._account = AcmeAccount(
+            self._transport, self._in_thread, accounts=accounts, sealer=sealer, opener=opener, clock=clock, contact=contact
+        )
+
+    def __repr__(self) -> str:
+        return f"AcmeClient({self._directory_url!r})"
+
+    @property
+    def directory_url(self) -> str:
+        """The directory's URL."""
+        return self._directory_url
+
+    async def ensure_account(self) -> str:
+        """Opens or makes the account, which every other call does at need; returns its URL."""
+        return (await self._account.ensure()).url
+
+    async def new_order(self, names: Sequence[str]) -> RemoteOrder:
+        """See `CertificateAuthority.new_order`."""
+        identifiers = [messages.Identifier(typ=messages.IDENTIFIER_FQDN, value=name) for name in names]
+        payload = messages.NewOrder(identifiers=identifiers).to_json()
+        account = await self._account.ensure()
+        url = await self._in_thread(self._transport.resource, "newOrder")
+        reply = await self._request("new_order", url, payload, account)
+        if not reply.location:
+            raise AcmeUnreachable("newOrder gave no order URL", sent=True)
+        return order_of(reply.location, reply.body, reply.retry_after)
+
+    async def order(self, url: str) -> RemoteOrder:
+        """See `CertificateAuthority.order`."""
+        reply = await self._request("order", url, None)
+        return order_of(url, reply.body, reply.retry_after)
+
+    async def authorization(self, url: str) -> RemoteAuthorization:
+        """See `CertificateAuthority.authorization`."""
+        reply = await self._request("authorization", url, None)
+        found = authorization_of(url, reply.body)
+        if found.token and not _TOKEN.fullmatch(found.token):
+            raise AcmeUnreachable("the CA sent a token that is not one", sent=True)
+        return found
+
+    async def answer(self, challenge_url: str) -> None:
+        """See `CertificateAuthority.answer`."""
+        await self._request("challenge", challenge_url, {})
+
+    async def finalize(self, finalize_url: str, csr: bytes) -> RemoteOrder:
+        """See `CertificateAuthority.finalize`; the order's URL is empty when the CA does not repeat it."""
+        reply = await self._request("finalize", finalize_url, {"csr": encode_b64jose(csr)})
+        return order_of(reply.location, reply.body, reply.retry_after)
+
+    async def download(self, certificate_url: str) -> tuple[bytes, ...]:
+        """See `CertificateAuthority.download`."""
+        return chain_of((await self._request("certificate", certificate_url, None)).body)
+
+    async def key_authorization(self, token: str) -> SecretBytes:
+        """See `CertificateAuthority.key_authorization`."""
+        account = await self._account.ensure()
+        challenge = challenges.HTTP01(token=decode_b64jose(token))
+        return SecretBytes(challenge.key_authorization(account.key).encode())
+
+    async def close(self) -> None:
+        """Waits for requests in flight (each has a time-out), drops those that wait, and closes all connections."""
+        await asyncio.get_running_loop().run_in_executor(None, lambda: self._executor.shutdown(wait=True, cancel_futures=True))
+        self._transport.close()
+
+    async def _request(self, endpoint: str, url: str, payload: Mapping[str, Any] | None, account: OpenedAccount | None = None) -> Reply:
+        account = account or await self._account.ensure()
+        try:
+            return await self._in_thread(self._transport.post, endpoint, url, payload, account.key, account.url)
+        except AcmeError as error:
+            if is_lost(error.problem):
+                self._account.lost()
+            raise
+
+    async def _in_thread(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, lambda: function(*args, **kwargs))

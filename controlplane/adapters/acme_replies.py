@@ -1,0 +1,127 @@
+"""From a CA's JSON to the port's values.
+
+Replies are read by hand, not by `acme.messages`: that raises on statuses that it does not know (`expired`), and keeps neither Retry-After
+nor the problem of a 409. Whatever has not the shape of RFC 8555 is not ACME: `AcmeUnreachable`.
+"""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from controlplane.core.ports import AcmeProblem, AcmeUnreachable, RemoteAuthorization, RemoteOrder
+
+_LONGEST_RETRY_AFTER = 7 * 24 * 3600.0
+_DEEPEST_SUBPROBLEMS = 1
+
+
+def retry_after(value: str | None, now: datetime) -> float | None:
+    """Returns the seconds of a Retry-After header (RFC 9110 section 10.2.3: seconds or an HTTP date), a week at most.
+
+    None when there is none, or none that can be read.
+    """
+    if value is None:
+        return None
+    text = value.strip()
+    if text.isascii() and text.isdigit():
+        return min(float(text), _LONGEST_RETRY_AFTER)
+    try:
+        date = parsedate_to_datetime(text)
+    except (ValueError, TypeError):
+        return None
+    aware = date if date.tzinfo else date.replace(tzinfo=UTC)
+    return min(max((aware - now).total_seconds(), 0.0), _LONGEST_RETRY_AFTER)
+
+
+def parse_json(body: bytes, what: str) -> Mapping[str, Any]:
+    """Returns a JSON object."""
+    try:
+        parsed = json.loads(body)
+    except ValueError as error:
+        raise AcmeUnreachable(f"the reply to {what} is not JSON", sent=True) from error
+    if not isinstance(parsed, dict):
+        raise AcmeUnreachable(f"the reply to {what} is not a JSON object", sent=True)
+    return parsed
+
+
+def problem_of(document: Mapping[str, Any], status: int = 0, wait: float | None = None, *, depth: int = 0) -> AcmeProblem:
+    """Returns a problem document (RFC 7807; subproblems by RFC 8555 section 6.7.1)."""
+    listed = document.get("subproblems")
+    subproblems = []
+    if isinstance(listed, list) and depth < _DEEPEST_SUBPROBLEMS:
+        for sub in listed:
+            if isinstance(sub, dict):
+                identifier = sub.get("identifier")
+                name = _text(identifier, "value") if isinstance(identifier, dict) else ""
+                subproblems.append((name, problem_of(sub, depth=depth + 1)))
+    return AcmeProblem(
+        type=_text(document, "type") or "about:blank",
+        detail=_text(document, "detail") or _text(document, "title"),
+        status=status,
+        retry_after=wait,
+        subproblems=tuple(subproblems),
+    )
+
+
+def order_of(url: str, body: bytes, wait: float | None) -> RemoteOrder:
+    """Returns an order (RFC 8555 section 7.1.3); `url` may be empty where the CA does not repeat it."""
+    document = parse_json(body, "an order")
+    authorizations = document.get("authorizations")
+    if not (_text(document, "status") and _text(document, "finalize") and isinstance(authorizations, list)):
+        raise AcmeUnreachable("the reply is not an order", sent=True)
+    error = document.get("error")
+    return RemoteOrder(
+        url=url,
+        status=_text(document, "status"),
+        finalize_url=_text(document, "finalize"),
+        authorization_urls=tuple(str(each) for each in authorizations),
+        certificate_url=_text(document, "certificate"),
+        expire_time=_time(_text(document, "expires")),
+        error=problem_of(error) if isinstance(error, dict) else None,
+        retry_after=wait,
+    )
+
+
+def authorization_of(url: str, body: bytes) -> RemoteAuthorization:
+    """Returns an authorization (RFC 8555 section 7.1.4) with its HTTP-01 challenge, or with the error of whichever challenge failed."""
+    document = parse_json(body, "an authorization")
+    identifier, challenges = document.get("identifier"), document.get("challenges")
+    if not (_text(document, "status") and isinstance(identifier, dict) and isinstance(challenges, list)):
+        raise AcmeUnreachable("the reply is not an authorization", sent=True)
+    offered = [each for each in challenges if isinstance(each, dict)]
+    http: Mapping[str, Any] = next((each for each in offered if each.get("type") == "http-01"), {})
+    error = next((each["error"] for each in (http, *offered) if isinstance(each.get("error"), dict)), None)
+    return RemoteAuthorization(
+        url=url,
+        name=_text(identifier, "value"),
+        status=_text(document, "status"),
+        challenge_status=_text(http, "status"),
+        challenge_url=_text(http, "url"),
+        token=_text(http, "token"),
+        error=None if error is None else problem_of(error),
+    )
+
+
+def chain_of(body: bytes) -> tuple[bytes, ...]:
+    """Returns the DER certificates of a PEM chain (RFC 8555 section 9.1)."""
+    try:
+        return tuple(certificate.public_bytes(Encoding.DER) for certificate in x509.load_pem_x509_certificates(body))
+    except ValueError as error:
+        raise AcmeUnreachable("the reply to a download is not a PEM chain", sent=True) from error
+
+
+def _text(document: Mapping[str, Any], key: str) -> str:
+    value = document.get(key)
+    return value if isinstance(value, str) else ""
+
+
+def _time(text: str) -> datetime | None:
+    try:
+        parsed = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return parsed.astimezone(UTC) if parsed.tzinfo else parsed.replace(tzinfo=UTC)

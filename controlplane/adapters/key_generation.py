@@ -1,0 +1,89 @@
+"""Makes keys and puts each where it belongs: the private half with the role that opens, the public half with the one that seals."""
+
+import secrets
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+from controlplane.adapters.exclusive_files import PRIVATE_MODE, PUBLIC_MODE, make_private_directory, write_file
+from controlplane.adapters.hpke_keys import generate_recipient_key
+from controlplane.adapters.key_file_format import KeyFile, PrivateKeyFile, PublicKeyFile, RecordKeyFile
+from controlplane.adapters.record_hmac import RECORD_KEY_BYTES, record_key_id
+from controlplane.core.errors import ConfigurationError
+from controlplane.core.keyring import RecipientKey, RecordKey
+from controlplane.core.redacted import SecretBytes
+from controlplane.core.sealing import KeyClass, KeyPhase, Scheme
+
+
+def generate_role_directories(serve_dir: Path, worker_dir: Path, scheme: Scheme, now: datetime) -> tuple[Path, ...]:
+    """Makes all keys of a new installation, ACTIVE, and returns the files.
+
+    `serve_dir` gets the private leaf key and a record key; `worker_dir` the public leaf key, the private account key and the
+    same record key. When a step fails, what was made before it is removed again.
+
+    Raises:
+        ConfigurationError: the directories are the same, one is not empty, or a file cannot be written.
+    """
+    if serve_dir.resolve() == worker_dir.resolve():
+        raise ConfigurationError("`serve` and `worker` need a key directory each, so that neither can have the other's private key")
+    for directory in (serve_dir, worker_dir):
+        make_private_directory(directory)
+    made: list[Path] = []
+    try:
+        made += add_recipient_key(KeyClass.LEAF, scheme, now, private_dir=serve_dir, public_dir=worker_dir, phase=KeyPhase.ACTIVE)
+        made += add_recipient_key(KeyClass.ACCOUNT, scheme, now, private_dir=worker_dir, phase=KeyPhase.ACTIVE)
+        made += add_record_key((serve_dir, worker_dir), now, phase=KeyPhase.ACTIVE)
+    except BaseException:
+        for path in made:
+            path.unlink(missing_ok=True)
+        raise
+    return tuple(made)
+
+
+def add_recipient_key(
+    key_class: KeyClass,
+    scheme: Scheme,
+    now: datetime,
+    *,
+    private_dir: Path,
+    public_dir: Path | None = None,
+    phase: KeyPhase = KeyPhase.PREPARED,
+) -> tuple[Path, ...]:
+    """Adds a new recipient key to existing directories and returns its files.
+
+    The private half is written first, so that nobody ever seals to a key that nobody holds.
+
+    Raises:
+        ConfigurationError: a file cannot be written.
+    """
+    key = generate_recipient_key(scheme)
+    about = RecipientKey(key.public.key_id, key_class, scheme, phase, now)
+    files: list[tuple[Path, KeyFile]] = [(private_dir / f"{key_class}-{about.key_id}.private.pem", PrivateKeyFile(about, key))]
+    if public_dir is not None:
+        files.append((public_dir / f"{key_class}-{about.key_id}.public.pem", PublicKeyFile(about, key.public)))
+    return _write(files)
+
+
+def add_record_key(directories: Sequence[Path], now: datetime, *, phase: KeyPhase = KeyPhase.PREPARED) -> tuple[Path, ...]:
+    """Adds one new record key to all directories and returns its files.
+
+    Raises:
+        ConfigurationError: a file cannot be written.
+    """
+    key = SecretBytes(secrets.token_bytes(RECORD_KEY_BYTES))
+    file = RecordKeyFile(RecordKey(record_key_id(key), phase, now), key)
+    return _write([(directory / f"record-{file.about.key_id}.key.pem", file) for directory in directories])
+
+
+def _write(files: Sequence[tuple[Path, KeyFile]]) -> tuple[Path, ...]:
+    """Writes all files or none."""
+    made: list[Path] = []
+    try:
+        for path, file in files:
+            write_file(path, file.content().reveal(), PUBLIC_MODE if isinstance(file, PublicKeyFile) else PRIVATE_MODE)
+            made.append(path)
+    except BaseException:
+        for path in made:
+            path.unlink(missing_ok=True)
+        raise
+    return tuple(made)

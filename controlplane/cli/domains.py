@@ -1,0 +1,206 @@
+"""`certplane domains`: the management API at the command line."""
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import click
+import grpc
+from google.protobuf.json_format import MessageToDict
+
+from controlplane.api.certplane.v1 import domain_pb2, domain_service_pb2
+from controlplane.cli.api_client import CALL_SECONDS, ApiSettings, api_command, api_options, connected
+from controlplane.cli.domain_text import describe, problem_words, short_name, state_words, table
+from controlplane.cli.options import option
+
+_PREFIX: Final = "domains/"
+_SETTLED: Final = frozenset(map(domain_pb2.Domain.State.Value, ("STATE_ACTIVE", "STATE_DEGRADED", "STATE_FAILED", "STATE_PAUSED")))
+_SERVED: Final = frozenset(map(domain_pb2.Domain.State.Value, ("STATE_ACTIVE", "STATE_DEGRADED")))
+
+
+@click.group()
+@api_options
+def domains(**_values: Any) -> None:
+    """Onboard domains, and see where they stand."""
+
+
+@domains.command()
+@click.argument("name")
+@option("--tenant", default="", show_default=False, help="The tenant that the domain belongs to.")
+@option("--additional-name", "additional_names", multiple=True, metavar="NAME", help="A further name on the certificate; repeatable.")
+@option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="A label of your own; repeatable.")
+@option("--request-id", default="", show_default=False, help="Makes a retry return the domain that the first try made.")
+@option("--wait", is_flag=True, help="Wait until there is a certificate; exit status 1 if the first attempt fails.")
+@option("--wait-timeout", type=click.FloatRange(min=1), default=300.0, metavar="SECONDS", help="How long --wait waits.")
+@api_command
+def create(
+    settings: ApiSettings,
+    name: str,
+    tenant: str,
+    additional_names: Sequence[str],
+    labels: Sequence[str],
+    request_id: str,
+    wait: bool,
+    wait_timeout: float,
+) -> None:
+    """Onboard the domain NAME. Repeating it is harmless."""
+    domain = domain_pb2.Domain(tenant=tenant, additional_names=additional_names, labels=_labels(labels))
+    request = domain_service_pb2.CreateDomainRequest(domain_id=name.removeprefix(_PREFIX), domain=domain, request_id=request_id)
+    with connected(settings) as stub:
+        created = stub.CreateDomain(request, timeout=CALL_SECONDS)
+        if wait:
+            created = _wait(stub, created, wait_timeout)
+    _show(settings, created)
+    if wait and created.state not in _SERVED:
+        raise click.ClickException(f"{short_name(created)} is {state_words(created)}")
+
+
+@domains.command()
+@click.argument("name")
+@api_command
+def get(settings: ApiSettings, name: str) -> None:
+    """Show the domain NAME."""
+    with connected(settings) as stub:
+        _show(settings, stub.GetDomain(domain_service_pb2.GetDomainRequest(name=_resource(name)), timeout=CALL_SECONDS))
+
+
+@domains.command("list")
+@option("--filter", "filter_text", default="", show_default=False, help="For example: state = FAILED AND tenant = \"acme\".")  # fmt: skip
+@option("--page-size", type=click.IntRange(1, 1000), default=100, help="Domains asked for in one call.")
+@api_command
+def list_domains(settings: ApiSettings, filter_text: str, page_size: int) -> None:
+    """List domains, all pages."""
+    with connected(settings) as stub:
+        pages = _pages(stub, filter_text, page_size)
+        if settings.json:
+            _list_as_json(pages)
+            return
+        lines = 0
+        for line in table(page for page in pages if page):
+            click.echo(line)
+            lines += 1
+    if not lines:
+        click.echo("no such domains" if filter_text else "no domains", err=True)
+
+
+@domains.command()
+@click.argument("name")
+@option("--etag", default="", show_default=False, help="Delete only if this is still the domain's etag.")
+@api_command
+def delete(settings: ApiSettings, name: str, etag: str) -> None:
+    """Remove the domain NAME, its certificate and its key."""
+    request = domain_service_pb2.DeleteDomainRequest(name=_resource(name), etag=etag)
+    with connected(settings) as stub:
+        stub.DeleteDomain(request, timeout=CALL_SECONDS)
+    click.echo("{}" if settings.json else f"deleted {request.name.removeprefix(_PREFIX)}")
+
+
+@domains.command()
+@click.argument("name")
+@api_command
+def renew(settings: ApiSettings, name: str) -> None:
+    """Ask for a new certificate for the domain NAME now; the old one is served until the new one is there."""
+    with connected(settings) as stub:
+        _show(settings, stub.RenewDomain(domain_service_pb2.RenewDomainRequest(name=_resource(name)), timeout=CALL_SECONDS))
+
+
+@domains.command()
+@click.argument("names", metavar="[NAME]...", nargs=-1)
+@option("--resume-token", default="", show_default=False, help="Go on behind the response that carried this token, without a snapshot.")
+@api_command
+def watch(settings: ApiSettings, names: Sequence[str], resume_token: str) -> None:
+    """Show domains, all or those named, and then every change, until interrupted. JSON is one response a line."""
+    request = domain_service_pb2.WatchDomainsRequest(names=[_resource(name) for name in names], resume_token=resume_token)
+    with connected(settings) as stub:
+        try:
+            for response in stub.WatchDomains(request):
+                click.echo(_json(response, indent=None) if settings.json else _watch_line(response))
+        except KeyboardInterrupt:
+            raise SystemExit(130) from None
+
+
+def _wait(stub: Any, domain: domain_pb2.Domain, seconds: float) -> domain_pb2.Domain:
+    """Follows the domain until it is settled; says on standard error what goes on.
+
+    Raises:
+        click.ClickException: the time is over, or the domain was deleted.
+    """
+    told = ""
+    call = stub.WatchDomains(domain_service_pb2.WatchDomainsRequest(names=[domain.name]), timeout=seconds)
+    try:
+        for response in call:
+            match response.WhichOneof("event"):
+                case "domain":
+                    domain = response.domain
+                case "deleted":
+                    raise click.ClickException(f"{short_name(domain)} was deleted")
+            words = "; ".join(filter(None, (state_words(domain), problem_words(domain))))
+            if words != told:
+                click.echo(f"{short_name(domain)}: {words}", err=True)
+                told = words
+            if domain.state in _SETTLED:
+                break
+    except grpc.RpcError as error:
+        if error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
+            raise
+        raise click.ClickException(f"after {seconds:g} seconds {short_name(domain)} is {state_words(domain)}; work goes on") from None
+    finally:
+        call.cancel()
+    return domain
+
+
+def _pages(stub: Any, filter_text: str, page_size: int) -> Iterator[Sequence[domain_pb2.Domain]]:
+    token = ""
+    while True:
+        request = domain_service_pb2.ListDomainsRequest(filter=filter_text, page_size=page_size, page_token=token)
+        response = stub.ListDomains(request, timeout=CALL_SECONDS)
+        yield response.domains
+        token = response.next_page_token
+        if not token:
+            return
+
+
+def _list_as_json(pages: Iterator[Sequence[domain_pb2.Domain]]) -> None:
+    """Prints `{"domains": [...]}` piece by piece, one domain a line."""
+    opening = '{"domains": [\n'
+    for page in pages:
+        for domain in page:
+            click.echo(opening + _json(domain, indent=None), nl=False)
+            opening = ",\n"
+    click.echo('{"domains": []}' if opening.startswith("{") else "\n]}")
+
+
+def _show(settings: ApiSettings, domain: domain_pb2.Domain) -> None:
+    click.echo(_json(domain) if settings.json else describe(domain))
+
+
+def _watch_line(response: domain_service_pb2.WatchDomainsResponse) -> str:
+    match response.WhichOneof("event"):
+        case "domain":
+            return "; ".join(
+                filter(None, (f"{short_name(response.domain)}: {state_words(response.domain)}", problem_words(response.domain)))
+            )
+        case "deleted":
+            return f"{response.deleted.removeprefix(_PREFIX)}: deleted"
+        case _:
+            return "-- that is all there is now; changes follow --"
+
+
+def _json(message: Any, indent: int | None = 2) -> str:
+    return json.dumps(MessageToDict(message), indent=indent, ensure_ascii=False)
+
+
+def _resource(name: str) -> str:
+    return name if name.startswith(_PREFIX) else _PREFIX + name
+
+
+def _labels(texts: Sequence[str]) -> dict[str, str]:
+    labels: dict[str, str] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise click.UsageError(f"--label {text!r} is not KEY=VALUE")
+        if key in labels:
+            raise click.UsageError(f"--label {key} is given twice")
+        labels[key] = value
+    return labels

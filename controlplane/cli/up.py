@@ -1,0 +1,98 @@
+"""`certplane up`: everything on one machine."""
+
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+
+import click
+
+from controlplane.cli.acme_options import Network, acme_options, as_arguments
+from controlplane.cli.configuration_errors import told_plainly
+from controlplane.cli.listener_options import redis_options, tls_options
+from controlplane.cli.options import Duration, config_option, log_level_option, option
+
+_PORT = click.IntRange(1, 65535)
+
+
+@click.command()
+@config_option
+@option("--state-dir", default=".state", type=click.Path(file_okay=False, path_type=Path), help="Where everything is kept.")
+@redis_options(required=False)
+@acme_options
+@option("--scheme", type=click.Choice(["hpke-x25519", "hpke-mlkem768-x25519"]), default="hpke-x25519", help="Sealing, if new.")
+@option("--xds-address", default="127.0.0.1:18000", help="Where Envoys connect: SDS, ADS and ext_authz.")
+@option("--api-address", default="127.0.0.1:18001", help="certplane.v1, health and reflection.")
+@option("--metrics-address", default="127.0.0.1:18002", help="/metrics, /healthz and /readyz of serve.")
+@option("--worker-metrics-address", default="127.0.0.1:18003", help="The same of the worker.")
+@option("--metrics-insecure", is_flag=True, default=False, help="Allow metrics beyond loopback: plain HTTP, without a secret or a name.")
+@tls_options
+@option("--expiry-alert", type=Duration(), default="7d", help="Log an error while a certificate in force has less left than this.")
+@option("--envoy/--no-envoy", default=False, help="Run an Envoy edge too.")
+@option("--http-port", type=_PORT, default=18080, help="HTTP port of that Envoy.")
+@option("--https-port", type=_PORT, default=18443, help="HTTPS port of that Envoy.")
+@option("--admin-port", type=_PORT, default=18004, help="Admin port of that Envoy.")
+@option("--upstream", default="127.0.0.1:8000", metavar="HOST:PORT", help="Where that Envoy sends requests.")
+@log_level_option
+def up(  # noqa: PLR0917 - every option is a parameter
+    state_dir: Path,
+    redis_url: str,
+    redis_insecure: bool,
+    redis_ca: Path | None,
+    acme_directory: str,
+    acme_ca_bundle: Path | None,
+    acme_contact: str,
+    dns_resolver: str,
+    http01_port: int,
+    preflight_allow: tuple[Network, ...],
+    caa_identity: tuple[str, ...],
+    concurrency: int,
+    scheme: str,
+    xds_address: str,
+    api_address: str,
+    metrics_address: str,
+    worker_metrics_address: str,
+    metrics_insecure: bool,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    tls_client_ca: Path | None,
+    expiry_alert: timedelta,
+    envoy: bool,
+    http_port: int,
+    https_port: int,
+    admin_port: int,
+    upstream: str,
+    log_level: str,
+) -> None:
+    """Run serve, worker, a Valkey and, with --envoy, an Envoy in one tree of processes. Ctrl-C or SIGTERM ends all."""
+    from controlplane.app.lifecycle import run_role
+    from controlplane.app.up import EnvoySettings, UpSettings, loopback_networks
+    from controlplane.app.up import up as main
+    from controlplane.core.sealing import Scheme
+
+    shared = [f"--log-level={log_level}"]
+    shared += ["--redis-insecure"] if redis_insecure else []
+    shared += [f"--redis-ca={redis_ca.absolute()}"] if redis_ca else []
+    shared += ["--metrics-insecure"] if metrics_insecure else []
+    shared += [f"--expiry-alert={expiry_alert.total_seconds()}s"]
+    files = {"--tls-cert": tls_cert, "--tls-key": tls_key, "--tls-client-ca": tls_client_ca}
+    serve_options = [
+        f"--xds-address={xds_address}",
+        f"--api-address={api_address}",
+        f"--metrics-address={metrics_address}",
+        *(f"{name}={path.absolute()}" for name, path in files.items() if path),
+    ]
+    # A CA on this machine validates over loopback: so does the pre-flight then.
+    allowed = preflight_allow or loopback_networks(acme_directory)
+    worker_options = as_arguments(
+        acme_directory, acme_ca_bundle, acme_contact, dns_resolver, http01_port, allowed, caa_identity, concurrency
+    )
+    with told_plainly():
+        settings = UpSettings(
+            state_dir=state_dir,
+            redis_url=redis_url,
+            scheme=Scheme[scheme.upper().replace("-", "_")],
+            serve_options=(*shared, *serve_options),
+            worker_options=(*shared, *worker_options, f"--metrics-address={worker_metrics_address}"),
+            envoy=EnvoySettings(http_port, https_port, admin_port, upstream) if envoy else None,
+        )
+        run_role("up", log_level, partial(main, settings))

@@ -1,0 +1,65 @@
+"""`certplane worker`: gets and renews certificates over ACME."""
+
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+
+import click
+
+from controlplane.cli.acme_options import Network, acme_options
+from controlplane.cli.configuration_errors import told_plainly
+from controlplane.cli.listener_options import redis_options
+from controlplane.cli.options import Duration, config_option, log_level_option, option
+
+
+@click.command()
+@config_option
+@option("--keys-dir", required=True, type=click.Path(file_okay=False, path_type=Path), help="Key directory of this role.")
+@redis_options(required=True)
+@acme_options
+@option("--metrics-address", default="127.0.0.1:18003", help="/metrics, /healthz and /readyz.")
+@option("--metrics-insecure", is_flag=True, default=False, help="Allow metrics beyond loopback: plain HTTP, without a secret or a name.")
+@option("--expiry-alert", type=Duration(), default="7d", help="Log an error while a certificate in force has less left than this.")
+@log_level_option
+def worker(
+    keys_dir: Path,
+    redis_url: str,
+    redis_insecure: bool,
+    redis_ca: Path | None,
+    acme_directory: str,
+    acme_ca_bundle: Path | None,
+    acme_contact: str,
+    dns_resolver: str,
+    http01_port: int,
+    preflight_allow: tuple[Network, ...],
+    caa_identity: tuple[str, ...],
+    concurrency: int,
+    metrics_address: str,
+    metrics_insecure: bool,
+    expiry_alert: timedelta,
+    log_level: str,
+) -> None:
+    """Issue and renew certificates: pre-flight, ACME orders, sealing."""
+    from controlplane.app.lifecycle import run_role
+    from controlplane.app.worker import WorkerSettings
+    from controlplane.app.worker import worker as main
+
+    with told_plainly():
+        settings = WorkerSettings(
+            keys_dir=keys_dir,
+            redis_url=redis_url,
+            redis_insecure=redis_insecure,
+            redis_ca=redis_ca,
+            acme_directory=acme_directory,
+            acme_ca_bundle=acme_ca_bundle,
+            acme_contact=acme_contact,
+            dns_resolver=dns_resolver,
+            http01_port=http01_port,
+            preflight_allow=preflight_allow,
+            caa_identities=caa_identity,
+            concurrency=concurrency,
+            metrics_address=metrics_address,
+            metrics_insecure=metrics_insecure,
+            expiry_alert=expiry_alert,
+        )
+        run_role("worker", log_level, partial(main, settings))

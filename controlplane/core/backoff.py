@@ -1,0 +1,51 @@
+"""How long to wait after a failure: decided by what failed, not only by how often."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from enum import Enum, auto
+from types import MappingProxyType
+
+from controlplane.core.jitter import fraction
+
+
+class FailureKind(Enum):
+    """What failed, and so what another attempt costs."""
+
+    PREFLIGHT = auto()
+    """Our own check of the customer's host: it spends no order, and the customer may be at it just now."""
+    ORDER = auto()
+    """The CA refused for a reason that lies with the names: each attempt counts against the CA's limits for failed authorizations."""
+    AUTHORITY = auto()
+    """The CA, or our account there: the names are not to blame, so they are never put off for a day unless the CA says so."""
+
+
+_SECOND, _MINUTE, _HOUR, _DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+
+# The last delay of a row repeats.
+DELAYS: Mapping[FailureKind, tuple[timedelta, ...]] = MappingProxyType(
+    {
+        FailureKind.PREFLIGHT: (10 * _SECOND, 30 * _SECOND, _MINUTE, 5 * _MINUTE, 15 * _MINUTE, _HOUR),
+        # Let's Encrypt's integration guide: after 1, 10 and 100 minutes, then daily.
+        FailureKind.ORDER: (_MINUTE, 10 * _MINUTE, 100 * _MINUTE, _DAY),
+        FailureKind.AUTHORITY: (10 * _SECOND, 30 * _SECOND, _MINUTE, 5 * _MINUTE, 10 * _MINUTE, 30 * _MINUTE),
+    }
+)
+
+# Waits are made longer by up to this part, so that names that failed together do not come back together.
+JITTER = 0.2
+
+
+def delay(kind: FailureKind, attempt_count: int, name: str, retry_after: float | None = None) -> timedelta:
+    """Returns how long to wait before the next attempt.
+
+    Args:
+        kind: what failed.
+        attempt_count: failed attempts up to now, this one included; from 1.
+        name: the domain, which decides the jitter.
+        retry_after: seconds that the CA asked for; the wait is never shorter.
+    """
+    row = DELAYS[kind]
+    base = row[min(max(attempt_count, 1), len(row)) - 1]
+    asked = timedelta(seconds=retry_after or 0)
+    # Beside a Retry-After the jitter grows from the schedule's own wait: a day's wait is not made longer by hours.
+    return max(base, asked) + base * (JITTER * fraction("backoff", name, str(attempt_count)))

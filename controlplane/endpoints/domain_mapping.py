@@ -1,0 +1,85 @@
+"""Between the messages of certplane.v1 and the values of the core."""
+
+from datetime import UTC, datetime
+from typing import Final, cast
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from controlplane.api.certplane.v1 import domain_pb2, domain_service_pb2
+from controlplane.core.managed_domain import Actor, Domain, DomainState, Problem
+from controlplane.core.names import domain_resource_name
+from controlplane.usecases.domain_validation import NewDomain
+from controlplane.usecases.domain_watch import DomainGone, DomainSeen, WatchEvent
+
+_STATES: Final = {state: cast("domain_pb2.Domain.State", domain_pb2.Domain.State.Value(f"STATE_{state.name}")) for state in DomainState}
+_ACTORS: Final = {actor: cast("domain_pb2.DomainError.Actor", domain_pb2.DomainError.Actor.Value(f"ACTOR_{actor.name}")) for actor in Actor}
+
+
+def new_domain(request: domain_service_pb2.CreateDomainRequest) -> NewDomain:
+    """Returns what the request asks for.
+
+    Output-only fields are ignored whatever they hold (AIP-203), `domain.name` among them: the name follows from `domain_id`.
+    """
+    return NewDomain(
+        domain_id=request.domain_id,
+        tenant=request.domain.tenant,
+        additional_names=tuple(request.domain.additional_names),
+        labels=dict(request.domain.labels),
+        request_id=request.request_id,
+    )
+
+
+def domain_message(domain: Domain) -> domain_pb2.Domain:
+    """Returns the resource as clients see it."""
+    spec, status = domain.spec, domain.status
+    return domain_pb2.Domain(
+        name=domain_resource_name(spec.fqdn),
+        tenant=spec.tenant,
+        additional_names=[name.value for name in spec.additional_names],
+        labels=dict(spec.labels),
+        state=_STATES[status.state],
+        reconciling=status.reconciling,
+        certificate=status.certificate_id and f"certificates/{status.certificate_id}",
+        serial_number=status.serial_number,
+        issue_time=_timestamp(status.issue_time),
+        expire_time=_timestamp(status.expire_time),
+        renew_time=_timestamp(status.renew_time),
+        next_attempt_time=_timestamp(status.next_attempt_time),
+        attempt_count=status.attempt_count,
+        last_error=None if status.last_error is None else _error_message(status.last_error),
+        omitted_names=[name.value for name in status.omitted_names],
+        current_step=status.current_step,
+        create_time=_timestamp(spec.create_time),
+        etag=domain.etag,
+    )
+
+
+def watch_message(event: WatchEvent) -> domain_service_pb2.WatchDomainsResponse:
+    """Returns the response for an event. The end of a snapshot belongs to it, and carries the first resume token."""
+    match event:
+        case DomainSeen(domain, snapshot, resume_token):
+            return domain_service_pb2.WatchDomainsResponse(domain=domain_message(domain), snapshot=snapshot, resume_token=resume_token)
+        case DomainGone(fqdn, resume_token):
+            return domain_service_pb2.WatchDomainsResponse(deleted=f"domains/{fqdn}", resume_token=resume_token)
+        case _:
+            return domain_service_pb2.WatchDomainsResponse(
+                snapshot_complete=domain_service_pb2.SnapshotComplete(), snapshot=True, resume_token=event.resume_token
+            )
+
+
+def _error_message(problem: Problem) -> domain_pb2.DomainError:
+    return domain_pb2.DomainError(
+        type=problem.type,
+        detail=problem.detail,
+        must_act=_ACTORS[problem.must_act],
+        time=_timestamp(problem.time),
+        failed_name=problem.failed_name,
+    )
+
+
+def _timestamp(moment: datetime | None) -> Timestamp | None:
+    if moment is None:
+        return None
+    message = Timestamp()
+    message.FromDatetime(moment.astimezone(UTC))
+    return message

@@ -1,0 +1,163 @@
+"""The one interceptor of every gRPC server here: maps errors, keeps deadlines, logs and counts calls.
+
+It never logs the content of a request or an answer. Methods that a server does not have are answered by gRPC itself
+(UNIMPLEMENTED) and are not counted, so that the label sets stay bounded.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Final, TypeAlias, cast
+
+import grpc
+import structlog
+from prometheus_client import Counter, Gauge, Histogram
+
+from controlplane.core.errors import InvalidArgument
+from controlplane.endpoints.error_mapping import malformed_request_status, status_of, to_grpc_status
+
+UNARY_DEADLINE: Final = 30.0
+"""Seconds that a call with one answer may take when its caller sets no deadline, or a later one."""
+
+REQUESTS: Final = Counter("certplane_grpc_requests_total", "gRPC calls that ended, by method and status code.", ["method", "code"])
+DURATION: Final = Histogram(
+    "certplane_grpc_request_duration_seconds",
+    "Duration of gRPC calls with one answer.",
+    ["method"],
+    buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+)
+STREAMS: Final = Gauge("certplane_grpc_open_streams", "gRPC calls with a stream of answers that are open now.", ["method"])
+
+_QUIET_PREFIXES: Final = ("/grpc.health.", "/grpc.reflection.")
+
+_log = structlog.get_logger(__name__)
+
+# Generic in the stubs only.
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
+
+class CallInterceptor(grpc.aio.ServerInterceptor):
+    """See the module."""
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable["Handler | None"]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> "Handler | None":
+        """Wraps the method's handler."""
+        handler = await continuation(handler_call_details)
+        return None if handler is None else _wrapped(handler, handler_call_details.method)
+
+
+def _wrapped(handler: Handler, method: str) -> Handler:
+    parse = None if handler.request_streaming else handler.request_deserializer
+    behaviour = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+    call = _Call(method, cast("Callable[[Any, Context], Any]", behaviour), parse, streams=handler.response_streaming)
+    # A single request is parsed inside the call: left to gRPC, bytes that do not parse become UNKNOWN with the parser's own words.
+    deserializer = handler.request_deserializer if handler.request_streaming else None
+    make: Callable[..., Any] = {
+        (False, False): grpc.unary_unary_rpc_method_handler,
+        (False, True): grpc.unary_stream_rpc_method_handler,
+        (True, False): grpc.stream_unary_rpc_method_handler,
+        (True, True): grpc.stream_stream_rpc_method_handler,
+    }[handler.request_streaming, handler.response_streaming]
+    return cast("Handler", make(call.stream if handler.response_streaming else call.single, deserializer, handler.response_serializer))
+
+
+class _Call:
+    """A handler with everything around it."""
+
+    def __init__(
+        self, method: str, behaviour: Callable[[Any, Context], Any], parse: Callable[[bytes], Any] | None, *, streams: bool
+    ) -> None:
+        self._method = method
+        self._behaviour = behaviour
+        self._parse = parse
+        self._streams = streams
+
+    async def single(self, request: Any, context: Context) -> Any:
+        """Runs a handler with one answer, within the caller's deadline and ours."""
+
+        async def run() -> Any:
+            remaining = _time_remaining(context)
+            deadline = UNARY_DEADLINE if remaining is None else min(remaining, UNARY_DEADLINE)
+            async with asyncio.timeout(deadline):
+                return await self._behaviour(await self._parsed(request, context), context)
+
+        return await self._observed(run, context)
+
+    async def stream(self, request: Any, context: Context) -> None:
+        """Runs a handler with a stream of answers, be it a generator or a coroutine that writes."""
+
+        async def run() -> None:
+            answers: AsyncIterator[Any] | Awaitable[None] = self._behaviour(await self._parsed(request, context), context)
+            if isinstance(answers, AsyncIterator):
+                async for answer in answers:
+                    await context.write(answer)
+            else:
+                await answers
+
+        with STREAMS.labels(self._method).track_inprogress():
+            await self._observed(run, context)
+
+    async def _parsed(self, request: Any, context: Context) -> Any:
+        if self._parse is None:
+            return request
+        try:
+            return self._parse(request)
+        except Exception:
+            await context.abort_with_status(to_grpc_status(malformed_request_status()))
+
+    async def _observed(self, run: Callable[[], Awaitable[Any]], context: Context) -> Any:
+        start = time.perf_counter()
+        code = grpc.StatusCode.OK
+        try:
+            answer = await run()
+            code = _set_code(context)
+            return answer
+        except asyncio.CancelledError:
+            remaining = _time_remaining(context)
+            code = grpc.StatusCode.CANCELLED if remaining is None or remaining > 0 else grpc.StatusCode.DEADLINE_EXCEEDED
+            raise
+        except grpc.aio.AbortError:
+            code = _set_code(context)
+            raise
+        except Exception as error:
+            if context.cancelled() or context.done():
+                # The caller has gone and the failure is that of writing to it.
+                code = grpc.StatusCode.CANCELLED
+                raise
+            status = to_grpc_status(status_of(error, method=self._method))
+            code = status.code
+            if isinstance(error, InvalidArgument):
+                _log.info("request refused", method=self._method, fields=_field_names(error))
+            await context.abort_with_status(status)
+        finally:
+            self._note(code, time.perf_counter() - start)
+
+    def _note(self, code: grpc.StatusCode, seconds: float) -> None:
+        REQUESTS.labels(self._method, code.name).inc()
+        if not self._streams:
+            DURATION.labels(self._method).observe(seconds)
+        if not self._method.startswith(_QUIET_PREFIXES):
+            _log.info("call ended", method=self._method, code=code.name, milliseconds=round(seconds * 1000, 1))
+
+
+def _field_names(error: InvalidArgument) -> list[str]:
+    """Returns the fields that were wrong, without keys of maps: those are the caller's content."""
+    return sorted({violation.field.partition("[")[0] for violation in error.violations})
+
+
+def _time_remaining(context: Context) -> float | None:
+    """Returns the seconds that the caller's deadline leaves; None when there is no deadline (which the stubs do not know)."""
+    remaining: Any = context.time_remaining()
+    return None if remaining is None else float(remaining)
+
+
+def _set_code(context: Context) -> grpc.StatusCode:
+    """Returns the status code that the handler set itself; OK when it set none."""
+    code: Any = context.code()
+    if isinstance(code, grpc.StatusCode):
+        return code
+    return next((known for known in grpc.StatusCode if known.value[0] == code), grpc.StatusCode.OK)

@@ -1,0 +1,185 @@
+"""The scheduler: takes leases of domains that are due and has their issuances carried out, several at a time.
+
+Any number of workers share the store: a lease is what keeps them apart, and its fencing token what keeps a late one harmless.
+"""
+
+import asyncio
+from contextlib import suppress
+from datetime import timedelta
+
+import structlog
+from prometheus_client import Gauge
+
+from controlplane.core.errors import LeaseLost, Unavailable
+from controlplane.core.names import DomainName
+from controlplane.core.ports import ChangeFeed, ChangesLost, Clock, Lease, WorkStore
+from controlplane.usecases.issuance import Issuance
+
+_log = structlog.get_logger(__name__)
+
+_DUE = Gauge("certplane_work_due", "Domains that were due and free at the last look, as far as this worker looked.")
+_LAG = Gauge("certplane_work_lag_seconds", "How long the longest due domain has been due, as of the last look.")
+_INFLIGHT = Gauge("certplane_work_inflight", "Domains that this worker works on.")
+
+_LONGEST_IDLE = 2.0
+# A domain that came due between two questions, or that another worker holds.
+_SHORT_IDLE = 0.25
+_FIRST_BACKOFF, _LONGEST_BACKOFF = 0.25, 10.0
+_RELEASE_SECONDS = 2.0
+
+
+class Worker:
+    """One worker process's loop."""
+
+    def __init__(
+        self,
+        *,
+        work: WorkStore,
+        issuance: Issuance,
+        feed: ChangeFeed,
+        clock: Clock,
+        owner: str,
+        concurrency: int = 16,
+        lease_ttl: timedelta = timedelta(seconds=60),
+        drain_grace: timedelta = timedelta(seconds=20),
+    ) -> None:
+        """Prepares a worker.
+
+        Args:
+            work: leases and the schedule.
+            issuance: what is done under a lease.
+            feed: wakes the worker when a domain is created or asked to renew.
+            clock: the time.
+            owner: names this process in leases.
+            concurrency: domains at a time.
+            lease_ttl: how long a dead worker's domains stay hidden; prolonged every third of it.
+            drain_grace: how long a stop waits for work in progress.
+        """
+        self._work = work
+        self._issuance = issuance
+        self._feed = feed
+        self._clock = clock
+        self._owner = owner
+        self._concurrency = concurrency
+        self._lease_ttl = lease_ttl
+        self._drain_grace = drain_grace
+        self._wake = asyncio.Event()
+        self._inflight: dict[DomainName, asyncio.Task[None]] = {}
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Works until `stop` is set; then takes nothing new, waits for what is in progress, and gives the rest back."""
+        async with asyncio.TaskGroup() as group:
+            watching = group.create_task(self._watch())
+            stopping = group.create_task(self._wake_at(stop))
+            backoff = _FIRST_BACKOFF
+            while not stop.is_set():
+                self._wake.clear()
+                try:
+                    idle = await self._take_due(group)
+                    backoff = _FIRST_BACKOFF
+                except Unavailable as error:
+                    _log.warning("the store is away", reason=str(error))
+                    idle, backoff = max(backoff, error.retry_after), min(backoff * 2, _LONGEST_BACKOFF)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(idle):
+                        await self._wake.wait()
+            watching.cancel()
+            stopping.cancel()
+            await self._drain()
+
+    async def _take_due(self, group: asyncio.TaskGroup) -> float:
+        """Starts what is due, as far as there is room; returns for how many seconds there is nothing to look for."""
+        room = self._concurrency - len(self._inflight)
+        if room <= 0:
+            return _LONGEST_IDLE
+        now = self._clock()
+        # Others may be faster with the first ones.
+        due = await self._work.due(now, room + self._concurrency)
+        _DUE.set(len(due))
+        for name in due:
+            if len(self._inflight) >= self._concurrency:
+                return _LONGEST_IDLE
+            if name in self._inflight:
+                continue
+            lease = await self._work.acquire(name, self._owner, self._lease_ttl)
+            if lease is not None:
+                task = group.create_task(self._carry_out(lease))
+                self._inflight[name] = task
+                _INFLIGHT.set(len(self._inflight))
+        following = await self._work.next_due()
+        if following is None:
+            _LAG.set(0)
+            return _LONGEST_IDLE
+        seconds = (following - self._clock()).total_seconds()
+        _LAG.set(max(-seconds, 0))
+        return min(seconds, _LONGEST_IDLE) if seconds > 0 else _SHORT_IDLE
+
+    async def _carry_out(self, lease: Lease) -> None:
+        lost = False
+        try:
+            async with asyncio.TaskGroup() as group:
+                prolonging = group.create_task(self._prolong(lease))
+                await self._issuance.carry_out(lease)
+                prolonging.cancel()
+        except* LeaseLost:
+            lost = True
+            _log.info("lease lost", domain=lease.name.value)
+        except* Unavailable as away:
+            _log.warning("the store went away during an attempt", domain=lease.name.value, reason=str(away.exceptions[0]))
+        except* Exception:
+            # Only what was not even able to write its failure comes here; the domain stays due, a lease long hidden.
+            lost = True
+            _log.exception("unexpected error", domain=lease.name.value)
+        finally:
+            if not lost:
+                await self._give_back(lease)
+            self._inflight.pop(lease.name, None)
+            _INFLIGHT.set(len(self._inflight))
+            self._wake.set()
+
+    async def _prolong(self, lease: Lease) -> None:
+        """Keeps the lease until it is cancelled; raises `LeaseLost`, which ends the work, when it is somebody else's."""
+        while True:
+            await asyncio.sleep(self._lease_ttl.total_seconds() / 3)
+            try:
+                await self._work.extend(lease, self._lease_ttl)
+            except Unavailable as error:
+                _log.warning("the lease could not be prolonged", domain=lease.name.value, reason=str(error))
+
+    async def _give_back(self, lease: Lease) -> None:
+        with suppress(Unavailable, TimeoutError):
+            async with asyncio.timeout(_RELEASE_SECONDS):
+                await self._work.release(lease)
+
+    async def _watch(self) -> None:
+        """Wakes the loop for changes that others made: own writes concern domains in progress, and certificates need no worker."""
+        backoff = _FIRST_BACKOFF
+        while True:
+            try:
+                async for change in self._feed.follow():
+                    backoff = _FIRST_BACKOFF
+                    if isinstance(change, ChangesLost) or self._concerns_us(change.fqdn, quiet=change.certificate or change.deleted):
+                        self._wake.set()
+            except Unavailable as error:
+                _log.warning("the change feed is away", reason=str(error))
+            await asyncio.sleep(backoff)
+            backoff = min(backoff * 2, _LONGEST_BACKOFF)
+
+    def _concerns_us(self, fqdn: str, *, quiet: bool) -> bool:
+        return not quiet and DomainName(fqdn) not in self._inflight
+
+    async def _wake_at(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        self._wake.set()
+
+    async def _drain(self) -> None:
+        tasks = list(self._inflight.values())
+        if not tasks:
+            return
+        _log.info("draining", inflight=len(tasks))
+        _, late = await asyncio.wait(tasks, timeout=self._drain_grace.total_seconds())
+        for task in late:
+            # What it has persisted is enough for a successor; its lease is given back on the way out.
+            task.cancel()
+        if late:
+            await asyncio.wait(late, timeout=2 * _RELEASE_SECONDS)

@@ -1,0 +1,1 @@
+"""End-to-end tests: real Envoy, real Pebble, real Valkey, real TLS clients."""

@@ -1,0 +1,200 @@
+"""In-memory certificates, changes and tokens that keep the contracts of their ports, and certificates with real keys."""
+
+import asyncio
+import datetime as dt
+import hashlib
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from controlplane.core.certificate import CertificateRecord
+from controlplane.core.errors import SealingError, Unavailable
+from controlplane.core.ports import ChangesLost, Clock, DomainChanged, TokenRecord
+from controlplane.core.redacted import SecretBytes
+from controlplane.core.sealing import Envelope, Scheme, SealContext, spki_digest
+
+
+class InMemorySealing:
+    """Seals by keeping the plaintext with its context; opens only for the same context, as the real thing does."""
+
+    def __init__(self) -> None:
+        self._sealed: dict[bytes, tuple[SecretBytes, bytes]] = {}
+        self.opened: list[bytes] = []
+
+    def seal(self, plaintext: SecretBytes, context: SealContext) -> Envelope:
+        """Returns an envelope whose ciphertext is a ticket."""
+        ticket = str(len(self._sealed)).encode()
+        self._sealed[ticket] = (plaintext, context.info())
+        return Envelope("00112233", Scheme.HPKE_X25519, ticket)
+
+    def open(self, envelope: Envelope, context: SealContext) -> SecretBytes:
+        """Returns the plaintext, or raises SealingError."""
+        self.opened.append(envelope.ciphertext)
+        plaintext, info = self._sealed.get(envelope.ciphertext, (None, b""))
+        if plaintext is None or info != context.info():
+            raise SealingError("the envelope does not open")
+        return plaintext
+
+
+class InMemoryCertificates:
+    """A store of certificates with its change feed: CertificateStore and ChangeFeed.
+
+    `away` makes look-ups raise Unavailable. `lookups` lists the names of each look-up. `gate` holds look-ups back while it is clear,
+    after they have read what they will answer.
+    """
+
+    def __init__(self, sealing: InMemorySealing) -> None:
+        self.sealing = sealing
+        self.away = False
+        self.lookups: list[tuple[str, ...]] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.waiting = 0
+        self._by_domain: dict[str, CertificateRecord] = {}
+        self._generation = 0
+        self._events: list[DomainChanged | ChangesLost] = []
+        self._published = asyncio.Condition()
+
+    # ---- CertificateStore ----
+
+    async def lookup(self, names: Sequence[str]) -> Mapping[str, CertificateRecord]:
+        """Returns certificates by name."""
+        self.lookups.append(tuple(names))
+        if self.away:
+            raise Unavailable("the store is away")
+        wanted = set(names)
+        found = {name: record for record in self._by_domain.values() for name in record.names if name in wanted}
+        self.waiting += 1
+        await self.gate.wait()
+        self.waiting -= 1
+        return found
+
+    async def least_expiry(self) -> tuple[dt.datetime, str] | None:
+        """Returns the least time of expiry with its domain."""
+        return min(((record.not_after, record.fqdn) for record in self._by_domain.values()), default=None)
+
+    # ---- ChangeFeed ----
+
+    async def position(self) -> str:
+        """Returns the position now."""
+        return str(len(self._events))
+
+    async def follow(self, position: str = "") -> AsyncIterator[DomainChanged | ChangesLost]:
+        """Yields changes from a position."""
+        number = int(position) if position else len(self._events)
+        while True:
+            async with self._published:
+                while len(self._events) <= number:
+                    await self._published.wait()
+            yield self._events[number]
+            number += 1
+
+    # ---- what a worker and an operator do ----
+
+    async def put(self, fqdn: str, *additional: str, publish: bool = True, key_of: str = "") -> CertificateRecord:
+        """Issues and stores a new certificate. `key_of` seals that other domain's leaf key in place of its own."""
+        self._generation += 1
+        record, leaf_key = issue(fqdn, *additional, generation=self._generation)
+        if key_of:
+            other = self._by_domain[key_of]
+            leaf_key = self.sealing.open(other.sealed_leaf_key, other.seal_context)
+        return await self.put_record(replace(record, sealed_leaf_key=self.sealing.seal(leaf_key, record.seal_context)), publish=publish)
+
+    async def put_record(self, record: CertificateRecord, *, publish: bool = True) -> CertificateRecord:
+        """Stores a record as it is."""
+        before = self._by_domain.get(record.fqdn)
+        self._by_domain[record.fqdn] = record
+        if publish:
+            names = tuple(dict.fromkeys((*record.names, *(before.names if before else ()))))
+            await self.publish(record.fqdn, names, certificate=True, deleted=False)
+        return record
+
+    async def delete(self, fqdn: str, *, publish: bool = True) -> None:
+        """Removes a domain."""
+        record = self._by_domain.pop(fqdn)
+        if publish:
+            await self.publish(fqdn, record.names, certificate=False, deleted=True)
+
+    async def publish(self, fqdn: str, names: tuple[str, ...], *, certificate: bool, deleted: bool) -> None:
+        """Publishes a change."""
+        await self._append(DomainChanged(fqdn, names, certificate, deleted, str(len(self._events) + 1)))
+
+    async def lose_changes(self) -> None:
+        """Publishes that changes may have been missed."""
+        await self._append(ChangesLost(str(len(self._events) + 1)))
+
+    async def _append(self, change: DomainChanged | ChangesLost) -> None:
+        async with self._published:
+            self._events.append(change)
+            self._published.notify_all()
+
+
+class InMemoryTokens:
+    """HTTP-01 tokens: TokenStore. `asked` lists the tokens that were looked for."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._records: dict[str, TokenRecord] = {}
+        self.away = False
+        self.asked: list[str] = []
+
+    async def plant(self, record: TokenRecord) -> None:
+        """Writes a token."""
+        self._answer()
+        self._records[record.token] = record
+
+    async def find(self, token: str) -> TokenRecord | None:
+        """Returns the unexpired record."""
+        self.asked.append(token)
+        self._answer()
+        record = self._records.get(token)
+        return record if record is not None and self._clock() < record.expire_time else None
+
+    async def withdraw(self, tokens: Iterable[str]) -> None:
+        """Removes tokens."""
+        self._answer()
+        for token in tokens:
+            self._records.pop(token, None)
+
+    def _answer(self) -> None:
+        if self.away:
+            raise Unavailable("the store is away")
+
+
+def issue(fqdn: str, *additional: str, generation: int = 1) -> tuple[CertificateRecord, SecretBytes]:
+    """Returns a self-signed certificate for the names, and its leaf key in DER PKCS#8; the envelope in it is empty."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    names = (fqdn, *additional)
+    start = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+    end = start + dt.timedelta(days=3650)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([]))
+        .issuer_name(x509.Name([]))
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(start)
+        .not_valid_after(end)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    leaf = certificate.public_bytes(serialization.Encoding.DER)
+    spki = key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    record = CertificateRecord(
+        id=hashlib.sha256(leaf).hexdigest()[:32],
+        fqdn=fqdn,
+        generation=generation,
+        names=names,
+        leaf=leaf,
+        intermediates=(leaf,),
+        sealed_leaf_key=Envelope("", Scheme.HPKE_X25519, b""),
+        spki_digest=spki_digest(spki),
+        not_before=start,
+        not_after=end,
+        issue_time=start,
+    )
+    pkcs8 = key.private_bytes(serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return record, SecretBytes(pkcs8)

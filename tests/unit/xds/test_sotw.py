@@ -1,0 +1,161 @@
+"""State of the world, by transcript."""
+# ruff: noqa: SIM300 - assertions read `expected == actual`, here as everywhere.
+
+from controlplane.xds.messages import MAX_RESPONSE_RESOURCES, Acknowledgement, SotwRequest
+from controlplane.xds.sotw import WHOLE_STATE_NAMES
+from tests.unit.xds.transcript import REFUSED, TYPE, SotwTranscript, told
+
+
+def test_a_first_request_is_answered_with_what_exists():
+    """Known names are in the answer, unknown ones are absent."""
+    stream = SotwTranscript(a_example="1")
+    (answer,) = stream.request(b"a.example", b"b.example")
+    assert ("1", TYPE, ()) == (answer.nonce, answer.type_url, answer.removed)
+    assert ({b"a.example": "1"}, set()) == told([answer])
+    assert {"a.example", "b.example"} == set(stream.outcome.held)
+
+
+def test_a_request_for_unknown_names_only_waits():
+    """Nothing is said of unknown names; the answer comes when one springs into existence."""
+    stream = SotwTranscript()
+    assert [] == stream.request(b"a.example", b"b.example")
+    assert ({b"a.example": "1"}, set()) == told(stream.change("a.example", "1"))
+
+
+def test_an_ack_is_read_and_not_answered():
+    """An ACK with the last nonce and the same names leads to no answer."""
+    stream = SotwTranscript(a_example="1")
+    (answer,) = stream.request(b"a.example")
+    assert [] == stream.request(b"a.example", nonce=answer.nonce, version=answer.version_info)
+    assert Acknowledgement("1", ("1",)) == stream.outcome.acknowledgement
+
+
+def test_a_nack_is_read_and_nothing_is_sent_again():
+    """A NACK carries the client's words; the same state is not sent again until it changes."""
+    stream = SotwTranscript(a_example="1")
+    stream.request(b"a.example")
+    assert [] == stream.request(b"a.example", nonce="1", error=REFUSED)
+    assert Acknowledgement("1", ("1",), REFUSED) == stream.outcome.acknowledgement
+    assert ({b"a.example": "2"}, set()) == told(stream.change("a.example", "2"))
+
+
+def test_a_stale_nonce_is_ignored():
+    """A request that answers an earlier answer changes no names, but its NACK is read."""
+    stream = SotwTranscript(a_example="1", b_example="1")
+    stream.request(b"a.example")
+    stream.change("a.example", "2")
+    assert [] == stream.request(b"a.example", b"b.example", nonce="1", error=REFUSED)
+    assert stream.outcome.stale
+    assert Acknowledgement("1", ("1",), REFUSED) == stream.outcome.acknowledgement
+    assert [] == stream.request(b"a.example", b"b.example")
+    assert stream.outcome.stale
+    answers = stream.request(b"a.example", b"b.example", nonce="2")
+    assert not stream.outcome.stale
+    assert ({b"a.example": "2", b"b.example": "1"}, set()) == told(answers)
+
+
+def test_a_nonce_of_an_earlier_stream_is_not_stale():
+    """Before the first answer of a stream no nonce means anything."""
+    stream = SotwTranscript(a_example="1")
+    assert ({b"a.example": "1"}, set()) == told(stream.request(b"a.example", nonce="77", version="x"))
+
+
+def test_a_new_name_is_answered_with_the_whole_state():
+    """A name added in an ACK is answered, together with what the client has."""
+    stream = SotwTranscript(a_example="1", b_example="1")
+    stream.request(b"a.example")
+    assert ({b"a.example": "1", b"b.example": "1"}, set()) == told(stream.request(b"a.example", b"b.example", nonce="1"))
+    assert ("b.example",) == stream.outcome.held
+
+
+def test_an_added_name_that_does_not_exist_repeats_nothing():
+    """The state that the client has is not sent again because of a name that is unknown."""
+    stream = SotwTranscript(a_example="1")
+    stream.request(b"a.example")
+    assert [] == stream.request(b"a.example", b"b.example", nonce="1")
+    assert ({b"a.example": "1", b"b.example": "1"}, set()) == told(stream.change("b.example", "1"))
+
+
+def test_a_name_that_is_not_repeated_is_unsubscribed():
+    """A request names everything that is wanted: what it leaves out is released and not pushed; a name asked for again is sent again."""
+    stream = SotwTranscript(a_example="1", b_example="1")
+    stream.request(b"a.example", b"b.example")
+    assert [] == stream.request(b"a.example", nonce="1")
+    assert ("b.example",) == stream.outcome.released
+    assert [] == stream.change("b.example", "2")
+    assert b"b.example" in told(stream.request(b"a.example", b"b.example", nonce="1"))[0]
+
+
+def test_no_names_hold_nothing():
+    """Neither an empty request nor the wildcard is answered, first or later."""
+    stream = SotwTranscript(a_example="1")
+    assert [] == stream.request()
+    assert [] == stream.request(b"*")
+    assert 1 == stream.outcome.impossible_names
+    assert [] == stream.change("a.example", "2")
+
+
+def test_hostile_names_are_ignored():
+    """Names that cannot exist are absent; good names beside them are served."""
+    stream = SotwTranscript(a_example="1")
+    assert ({b"a.example": "1"}, set()) == told(stream.request(b"\xff", b"", b"\0", b"x" * 10_000, b"a.example", b"a.example"))
+    assert (4, 1) == (stream.outcome.impossible_names, stream.outcome.unanswerable_names)
+
+
+def test_a_removed_resource_is_not_answered_and_comes_back():
+    """Nothing says that a resource is gone; when it exists again it is pushed, also in the same version."""
+    stream = SotwTranscript(a_example="1", b_example="1")
+    stream.request(b"a.example", b"b.example")
+    assert [] == stream.change("a.example")
+    assert ({b"a.example": "1", b"b.example": "1"}, set()) == told(stream.change("a.example", "1"))
+
+
+def test_the_whole_state_waits_for_what_is_not_known():
+    """While the store is away for one name, an answer without it would read as if it were gone: all wait."""
+    stream = SotwTranscript(a_example="1", b_example="1")
+    stream.world.away = {"b.example"}
+    assert [] == stream.request(b"a.example", b"b.example")
+    assert stream.subscription.has_work
+    stream.world.away = set()
+    assert ({b"a.example": "1", b"b.example": "1"}, set()) == told(stream.answers())
+    assert not stream.subscription.has_work
+
+
+def test_a_resource_that_cannot_be_made_harms_no_other():
+    """A broken resource is absent, and alone is no reason for an answer."""
+    stream = SotwTranscript(a_example="1", b_example="bad")
+    stream.world.broken = {"bad"}
+    assert ({b"a.example": "1"}, set()) == told(stream.request(b"a.example", b"b.example"))
+    assert [] == stream.change("b.example", "bad")
+
+
+def test_many_names_are_answered_by_what_changed():
+    """Beyond the limit of a whole state an answer holds only what is due, and answers are cut."""
+    stream = SotwTranscript(**{f"n{number}_example": "1" for number in range(WHOLE_STATE_NAMES + 10)})
+    names = tuple(key.encode() for key in stream.world.versions)
+    answers = stream.request(*names)
+    assert [MAX_RESPONSE_RESOURCES, 10] == [len(answer.resources) for answer in answers]
+    assert ({b"n3.example": "2"}, set()) == told(stream.change("n3.example", "2"))
+    assert [] == stream.change("n3.example", "2")
+
+
+def test_a_name_that_comes_during_a_look_up_is_in_the_next_whole_state():
+    """An answer never lacks a name that was asked for before it was made."""
+    stream = SotwTranscript(a_example="1", b_example="1")
+    subscription, world = stream.subscription, stream.world
+    subscription.receive(SotwRequest(TYPE, resource_names=(b"a.example",)))
+    claims = subscription.take(10)
+    known = world.known(claims)
+    subscription.receive(SotwRequest(TYPE, resource_names=(b"a.example", b"b.example")))
+    assert [] == list(subscription.answers(claims, known, world.body))
+    assert ({b"a.example": "1", b"b.example": "1"}, set()) == told(stream.answers())
+
+
+def test_the_version_of_an_answer_follows_from_the_state():
+    """Two streams in the same state have the same version; any change gives another."""
+    one, other = SotwTranscript(a_example="1"), SotwTranscript(a_example="1")
+    (first,) = one.request(b"a.example")
+    (second,) = other.request(b"a.example")
+    (third,) = other.change("a.example", "2")
+    assert first.version_info == second.version_info
+    assert second.version_info != third.version_info
