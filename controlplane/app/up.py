@@ -25,6 +25,7 @@ from controlplane.core.exposure import is_loopback
 from controlplane.core.sealing import Scheme
 from controlplane.embedded.child_process import ChildProcess
 from controlplane.embedded.envoy import start_envoy
+from controlplane.embedded.free_ports import free_ports
 from controlplane.embedded.valkey import start_valkey
 
 _START_SECONDS = 60.0
@@ -38,7 +39,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class EnvoySettings:
-    """The Envoy of `up --envoy`: ports of the edge, and where it sends what it takes in."""
+    """The Envoy of `up --envoy`: ports of the edge (an admin port of 0: a free one), and where it sends what it takes in."""
 
     http_port: int
     https_port: int
@@ -109,19 +110,20 @@ async def up(
                 _edge(settings.envoy, addresses["xds"]), admin_port=settings.envoy.admin_port, directory=state / "envoy"
             )
             stack.push_async_callback(envoy.terminate)
-            addresses |= {"http": f"127.0.0.1:{settings.envoy.http_port}", "https": f"127.0.0.1:{settings.envoy.https_port}"}
+            ports = {"http": settings.envoy.http_port, "https": settings.envoy.https_port, "envoy_admin": admin_port}
+            addresses |= {name: f"127.0.0.1:{port}" for name, port in ports.items()}
         announce(**addresses, worker_metrics=worker_addresses.get("metrics", ""))
         await stop.wait()
         _log.info("draining")
 
 
-def _edge(envoy: EnvoySettings, xds_address: str) -> str:
+def _edge(envoy: EnvoySettings, admin_port: int, xds_address: str) -> str:
     return render_edge(
         EdgeParameters(
             xds_address=xds_address,
             http_port=envoy.http_port,
             https_port=envoy.https_port,
-            admin_port=envoy.admin_port,
+            admin_port=admin_port,
             upstream=envoy.upstream,
             node_id="certplane-up",
             node_cluster="edge",

@@ -113,7 +113,7 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def _time(domain: domain_pb2.Domain, field: str) -> str:
-    if not domain.HasField(field):  # type: ignore[arg-type]
+    if not domain.HasField(field):
         return ""
     moment: Timestamp = getattr(domain, field)
     return f"{moment.ToDatetime(UTC):%Y-%m-%d %H:%M:%S} UTC"

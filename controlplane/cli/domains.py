@@ -65,7 +65,7 @@ def get(settings: ApiSettings, name: str) -> None:
 
 
 @domains.command("list")
-@option("--filter", "filter_text", default="", show_default=False, help="For example: state = FAILED AND tenant = \"acme\".")  # fmt: skip
+@option("--filter", "filter_text", default="", show_default=False, help='For example: state = FAILED AND tenant = "acme".')
 @option("--page-size", type=click.IntRange(1, 1000), default=100, help="Domains asked for in one call.")
 @api_command
 def list_domains(settings: ApiSettings, filter_text: str, page_size: int) -> None:
@@ -187,7 +187,7 @@ def _watch_line(response: domain_service_pb2.WatchDomainsResponse) -> str:
 
 
 def _json(message: Any, indent: int | None = 2) -> str:
-    return json.dumps(MessageToDict(message), indent=indent, ensure_ascii=False)
+    return json.dumps(MessageToDict(message), indent=indent)
 
 
 def _resource(name: str) -> str:

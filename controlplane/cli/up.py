@@ -23,17 +23,17 @@ _PORT = click.IntRange(1, 65535)
 @option("--xds-address", default="127.0.0.1:18000", help="Where Envoys connect: SDS, ADS and ext_authz.")
 @option("--api-address", default="127.0.0.1:18001", help="certplane.v1, health and reflection.")
 @option("--metrics-address", default="127.0.0.1:18002", help="/metrics, /healthz and /readyz of serve.")
-@option("--worker-metrics-address", default="127.0.0.1:18003", help="The same of the worker.")
+@option("--worker-metrics-address", default="127.0.0.1:0", help="The same of the worker; port 0 is a free one.")
 @option("--metrics-insecure", is_flag=True, default=False, help="Allow metrics beyond loopback: plain HTTP, without a secret or a name.")
 @tls_options
 @option("--expiry-alert", type=Duration(), default="7d", help="Log an error while a certificate in force has less left than this.")
 @option("--envoy/--no-envoy", default=False, help="Run an Envoy edge too.")
 @option("--http-port", type=_PORT, default=18080, help="HTTP port of that Envoy.")
 @option("--https-port", type=_PORT, default=18443, help="HTTPS port of that Envoy.")
-@option("--admin-port", type=_PORT, default=18004, help="Admin port of that Envoy.")
+@option("--admin-port", type=click.IntRange(0, 65535), default=0, help="Admin port of that Envoy; 0 is a free one.")
 @option("--upstream", default="127.0.0.1:8000", metavar="HOST:PORT", help="Where that Envoy sends requests.")
 @log_level_option
-def up(  # noqa: PLR0917 - every option is a parameter
+def up(
     state_dir: Path,
     redis_url: str,
     redis_insecure: bool,
@@ -67,6 +67,7 @@ def up(  # noqa: PLR0917 - every option is a parameter
     from controlplane.app.lifecycle import run_role
     from controlplane.app.up import EnvoySettings, UpSettings, loopback_networks
     from controlplane.app.up import up as main
+    from controlplane.core.errors import ConfigurationError
     from controlplane.core.sealing import Scheme
 
     shared = [f"--log-level={log_level}"]
@@ -87,6 +88,11 @@ def up(  # noqa: PLR0917 - every option is a parameter
         acme_directory, acme_ca_bundle, acme_contact, dns_resolver, http01_port, allowed, caa_identity, concurrency
     )
     with told_plainly():
+        if envoy and any(files.values()):
+            raise ConfigurationError(
+                "the Envoy of --envoy speaks plaintext on loopback: leave out --envoy and run an Envoy with the configuration that"
+                " `certplane envoy-bootstrap --xds-ca F --xds-cert F --xds-key F` prints"
+            )
         settings = UpSettings(
             state_dir=state_dir,
             redis_url=redis_url,

@@ -208,6 +208,9 @@ def _a_labels(mapped: str) -> Iterator[str]:
             raise _Refused(
                 f"has two hyphens in the third and fourth place of {_shown(label)}, reserved for encoded names; correct that label"
             )
+        if not label.startswith("xn--") and _LDH_LABEL.fullmatch(label):
+            yield label  # most names: nothing for IDNA to say
+            continue
         try:
             a_label = idna.alabel(label).decode("ascii")
         except UnicodeError as error:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Sequence
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,21 +58,10 @@ async def run(settings: DemonstrationSettings, stop: asyncio.Event) -> None:
         page = DemonstrationPage()
         upstream = await page.start()
         stack.push_async_callback(page.close)
-        roots: Path | None = None
-        directory, worker_options = settings.acme_directory, list(settings.acme_options)
-        pebble: Pebble | None = None
-        if not directory:
-            (state / "pebble").mkdir(mode=0o700, exist_ok=True)
-            ports = PebblePorts.free(acme=settings.pebble_port, http=settings.http_port)
-            pebble = await stack.enter_async_context(Pebble(state / "pebble", ports))
-            directory = pebble.directory_url
-            roots = await _remember_roots(pebble, state / "pebble" / "roots.pem")
-            worker_options += [f"--acme-ca-bundle={pebble.ca_bundle}", f"--dns-resolver={pebble.dns_resolver}"]
-            worker_options += [f"--http01-port={settings.http_port}"]
-            worker_options += [f"--preflight-allow={network}" for network in loopback_networks(directory)]
-            say.line(f"certificate authority: Pebble (an ACME test server) at {directory}", good=True)
-        else:
-            say.line(f"certificate authority: {directory}", good=True)
+        pebble = None if settings.acme_directory else await stack.enter_async_context(_pebble(settings, state))
+        roots = await _remember_roots(pebble, state / "pebble" / "roots.pem") if pebble else None
+        directory = pebble.directory_url if pebble else settings.acme_directory
+        say.line(f"certificate authority: {directory}" + (" (Pebble, an ACME test server)" if pebble else ""), good=True)
 
         async def prepare(redis_url: str) -> None:
             # A restarted Pebble knows no account: forgetting ours is an operator's decision, which the demonstration makes openly.
@@ -84,7 +73,7 @@ async def run(settings: DemonstrationSettings, stop: asyncio.Event) -> None:
 
         started: asyncio.Future[dict[str, str]] = asyncio.get_running_loop().create_future()
         process_tree = asyncio.create_task(
-            up(_up_settings(settings, state, directory, worker_options, upstream), stop, lambda **a: started.set_result(a), prepare)
+            up(_up_settings(settings, state, pebble, upstream), stop, lambda **found: started.set_result(found), prepare)
         )
         stack.push_async_callback(_finish, process_tree, stop)
         await asyncio.wait((started, process_tree), return_when=asyncio.FIRST_COMPLETED)
@@ -110,7 +99,24 @@ async def run(settings: DemonstrationSettings, stop: asyncio.Event) -> None:
         await stop.wait()
 
 
-def _up_settings(settings: DemonstrationSettings, state: Path, directory: str, worker_options: Sequence[str], upstream: str) -> UpSettings:
+def _pebble(settings: DemonstrationSettings, state: Path) -> Pebble:
+    directory = state / "pebble"
+    directory.mkdir(mode=0o700, exist_ok=True)
+    return Pebble(directory, PebblePorts.free(acme=settings.pebble_port, http=settings.http_port))
+
+
+def _up_settings(settings: DemonstrationSettings, state: Path, pebble: Pebble | None, upstream: str) -> UpSettings:
+    worker_options = [f"--metrics-address=127.0.0.1:{settings.worker_metrics_port}", *settings.acme_options]
+    if pebble is None:
+        worker_options += [f"--acme-directory={settings.acme_directory}"]
+    else:
+        worker_options += [
+            f"--acme-directory={pebble.directory_url}",
+            f"--acme-ca-bundle={pebble.ca_bundle}",
+            f"--dns-resolver={pebble.dns_resolver}",
+            f"--http01-port={settings.http_port}",
+            *(f"--preflight-allow={network}" for network in loopback_networks(pebble.directory_url)),
+        ]
     return UpSettings(
         state_dir=state,
         redis_url="",
@@ -120,11 +126,7 @@ def _up_settings(settings: DemonstrationSettings, state: Path, directory: str, w
             f"--api-address=127.0.0.1:{settings.api_port}",
             f"--metrics-address=127.0.0.1:{settings.metrics_port}",
         ),
-        worker_options=(
-            f"--acme-directory={directory}",
-            f"--metrics-address=127.0.0.1:{settings.worker_metrics_port}",
-            *worker_options,
-        ),
+        worker_options=tuple(worker_options),
         envoy=EnvoySettings(settings.http_port, settings.https_port, settings.admin_port, upstream),
         quiet=True,
     )
@@ -199,18 +201,22 @@ async def _served(address: str, host: str, roots: Path | None, serial_number: st
 def _show_commands(say: Narration, settings: DemonstrationSettings, addresses: dict[str, str], roots: Path | None) -> None:
     port, api, domain = addresses["https"].rpartition(":")[2], addresses["api"], settings.domain
     trust = f"--cacert {_shown(roots)} " if roots else ""
+    grpcurl, service = f"{_tool('grpcurl')} -plaintext", "certplane.v1.DomainService"
     say.title("Try it by hand")
     say.command(f"curl {trust}--resolve {domain}:{port}:127.0.0.1 https://{domain}:{port}/")
-    say.command(f"grpcurl -plaintext {api} list")
-    say.command(f'grpcurl -plaintext -d \'{{"name": "domains/{domain}"}}\' {api} certplane.v1.DomainService/GetDomain')
-    say.command(
-        f'grpcurl -plaintext -d \'{{"domainId": "cafe.example.com", "domain": {{"tenant": "acme"}}}}\' {api}'
-        " certplane.v1.DomainService/CreateDomain"
-    )
-    say.command(f'grpcurl -plaintext -d \'{{"name": "domains/{domain}"}}\' {api} certplane.v1.DomainService/RenewDomain')
-    say.command(f"certplane domains watch --api-address {api}")
+    say.command(f"{grpcurl} {api} list")
+    say.command(f'{grpcurl} -d \'{{"name": "domains/{domain}"}}\' {api} {service}/GetDomain')
+    say.command(f'{grpcurl} -d \'{{"domainId": "cafe.example.com", "domain": {{"tenant": "acme"}}}}\' {api} {service}/CreateDomain')
+    say.command(f'{grpcurl} -d \'{{"name": "domains/{domain}"}}\' {api} {service}/RenewDomain')
+    say.command(f"{_tool('certplane')} domains --api-address {api} watch")
     say.command(f"curl http://{addresses['metrics']}/metrics")
     say.title(f"Running. State and logs are in {_shown(settings.state_dir)}. Ctrl-C ends it.")
+
+
+def _tool(name: str) -> str:
+    """Returns how to call a command from here: the one beside this Python, where there is one."""
+    beside = Path(sys.executable).with_name(name)
+    return _shown(beside) if beside.exists() else name
 
 
 def _shown(path: Path | None) -> str:

@@ -14,6 +14,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from controlplane.api.certplane.v1 import domain_service_pb2_grpc
+from controlplane.core.ports import ChangeFeed, DomainStore
 from controlplane.endpoints.domain_service import add_domain_service
 from controlplane.endpoints.grpc_server import TlsFiles, build_server
 from controlplane.endpoints.health_reflection import HealthFollower, add_health_and_reflection
@@ -39,12 +40,17 @@ class RunningApi:
 
 @asynccontextmanager
 async def running_api(
-    *, tls: TlsFiles | None = None, checks: Mapping[str, Check] | None = None, address: str = "127.0.0.1:0"
+    *,
+    tls: TlsFiles | None = None,
+    checks: Mapping[str, Check] | None = None,
+    address: str = "127.0.0.1:0",
+    behind: tuple[DomainStore, ChangeFeed] | None = None,
 ) -> AsyncIterator[RunningApi]:
-    """Serves the API until the block ends. The clock stands at `NOW`; uids are counted."""
+    """Serves the API until the block ends, over `behind` or else in memory. The clock stands at `NOW`; uids are counted."""
     domains = InMemoryDomains()
+    store, feed = behind or (domains, domains)
     counter = itertools.count(1)
-    service = DomainService(domains, domains, lambda: NOW, lambda: f"{next(counter):032x}"[::-1])
+    service = DomainService(store, feed, lambda: NOW, lambda: f"{next(counter):032x}"[::-1])
     listener = build_server(address, tls)
     stopping = asyncio.Event()
     name = add_domain_service(listener.server, service, stopping)

@@ -83,6 +83,10 @@ class InMemoryWork:
         """Makes a domain due now, as the passing of time does."""
         self._rows[name].due = self.clock()
 
+    def expire_lease(self, name: DomainName) -> None:
+        """Lets the lease of a dead worker run out."""
+        self._rows[name].lease_end = None
+
     def steal(self, name: DomainName) -> None:
         """Ends the lease that there is and lets somebody else take the next: every write of the old holder is refused."""
         row = self._rows[name]

@@ -28,7 +28,7 @@ from tests.fakes.dns_server import dns_server
 from tests.fakes.scripted_host import Script, ScriptedHost, answers, dribbles, floods, redirects, says, scripted_host, silence
 
 NAME = DomainName("shop.example.com")
-TOKEN = "abc_def-123"  # noqa: S105 (made up)
+TOKEN = "abc_def-123"
 BODY = b"abc_def-123.thumbprint"
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -44,6 +44,8 @@ class DnsControl:
         self._management = management
 
     async def post(self, path: str, **content: object) -> None:
+        """Sends a command."""
+
         def send() -> None:
             request = urllib.request.Request(f"{self._management}/{path}", json.dumps(content).encode())
             urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=5).close()
@@ -100,19 +102,22 @@ class World:
         self.port, self.tls_port, self.shut_port = free_ports(3)
 
     async def host(self, script: Script, address: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> ScriptedHost:
+        """Starts a host, on the port for TLS when it has a context."""
         return await self._stack.enter_async_context(scripted_host(script, address, self.tls_port if tls else self.port, tls))
 
     async def dns(self, script: DnsScript) -> str:
+        """Starts a scripted DNS server; returns its ADDRESS:PORT."""
         return await self._stack.enter_async_context(dns_server(script))
 
     async def check(
         self, resolver: str, *, allow: Sequence[str] = ("127.0.0.0/8", "::1"), identities: Sequence[str] = (), patience: float = 5.0,
-        port: int = 0, name: DomainName = NAME,
+        name: DomainName = NAME,
     ) -> PreflightVerdict:  # fmt: skip
+        """Runs the pre-flight; `patience` is for each lookup and each request, in seconds."""
         probe = HttpPreflight(
             DnsResolver(resolver, attempt_timeout=patience, lifetime=patience),
             clock=lambda: NOW,
-            http01_port=port or self.port,
+            http01_port=self.port,
             https_port=self.tls_port,
             allow=parse_networks(allow),
             ca_identities=identities,

@@ -1,5 +1,4 @@
 """The directory of secrets, over an in-memory store with real certificates."""
-# ruff: noqa: SIM300 - assertions read `expected == actual`, here as everywhere.
 
 import asyncio
 from collections.abc import AsyncIterator

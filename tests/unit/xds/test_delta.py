@@ -1,5 +1,4 @@
 """Incremental xDS, by transcript."""
-# ruff: noqa: SIM300 - assertions read `expected == actual`, here as everywhere.
 
 import pytest
 

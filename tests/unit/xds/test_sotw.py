@@ -1,5 +1,4 @@
 """State of the world, by transcript."""
-# ruff: noqa: SIM300 - assertions read `expected == actual`, here as everywhere.
 
 from controlplane.xds.messages import MAX_RESPONSE_RESOURCES, Acknowledgement, SotwRequest
 from controlplane.xds.sotw import WHOLE_STATE_NAMES

@@ -1,0 +1,81 @@
+"""A CA whose replies get lost, or that refuses, on the way to a real one."""
+
+from collections import Counter
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from controlplane.core.ports import AcmeError, AcmeProblem, AcmeUnreachable, CertificateAuthority, RemoteAuthorization, RemoteOrder
+from controlplane.core.redacted import SecretBytes
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class FaultyAuthority:
+    """`CertificateAuthority` in front of another.
+
+    `lost` has methods whose next so many replies are lost after they took effect; `refused` has methods whose next call is refused
+    before it is sent; `calls` counts what arrived.
+    """
+
+    real: CertificateAuthority
+    lost: Counter[str] = field(default_factory=Counter)
+    refused: dict[str, AcmeProblem] = field(default_factory=dict)
+    unreachable: bool = False
+    calls: Counter[str] = field(default_factory=Counter)
+    ordered: list[tuple[str, ...]] = field(default_factory=list)
+    order_urls: list[str] = field(default_factory=list)
+
+    @property
+    def directory_url(self) -> str:
+        """See `CertificateAuthority`."""
+        return self.real.directory_url
+
+    async def new_order(self, names: Sequence[str]) -> RemoteOrder:
+        """See `CertificateAuthority`."""
+        self.ordered.append(tuple(names))
+        return await self._pass("new_order", self._noted(self.real.new_order(names)))
+
+    async def order(self, url: str) -> RemoteOrder:
+        """See `CertificateAuthority`."""
+        return await self._pass("order", self.real.order(url))
+
+    async def authorization(self, url: str) -> RemoteAuthorization:
+        """See `CertificateAuthority`."""
+        return await self._pass("authorization", self.real.authorization(url))
+
+    async def answer(self, challenge_url: str) -> None:
+        """See `CertificateAuthority`."""
+        await self._pass("answer", self.real.answer(challenge_url))
+
+    async def finalize(self, finalize_url: str, csr: bytes) -> RemoteOrder:
+        """See `CertificateAuthority`."""
+        return await self._pass("finalize", self.real.finalize(finalize_url, csr))
+
+    async def download(self, certificate_url: str) -> tuple[bytes, ...]:
+        """See `CertificateAuthority`."""
+        return await self._pass("download", self.real.download(certificate_url))
+
+    async def key_authorization(self, token: str) -> SecretBytes:
+        """See `CertificateAuthority`."""
+        return await self.real.key_authorization(token)
+
+    async def _noted(self, order: Awaitable[RemoteOrder]) -> RemoteOrder:
+        placed = await order
+        self.order_urls.append(placed.url)
+        return placed
+
+    async def _pass(self, method: str, call: Awaitable[T]) -> T:
+        problem = self.refused.pop(method, None)
+        if problem is not None or self.unreachable:
+            call.close()  # type: ignore[attr-defined]
+            if problem is not None:
+                raise AcmeError(problem)
+            raise AcmeUnreachable("connection refused", sent=False)
+        reply = await call
+        self.calls[method] += 1
+        if self.lost[method]:
+            self.lost[method] -= 1
+            raise AcmeUnreachable("the connection broke", sent=True)
+        return reply

@@ -1,0 +1,33 @@
+"""A pre-flight that answers from a table, after it has looked whether its probe is planted."""
+
+from dataclasses import dataclass, field
+
+from controlplane.core.managed_domain import Actor, Problem
+from controlplane.core.names import DomainName
+from controlplane.core.ports import PreflightVerdict
+from tests.fakes.work import InMemoryTokens, utc_now
+
+
+def failing(name: str, *, conclusive: bool = True) -> PreflightVerdict:
+    """A verdict that a name fails, for its customer to mend; or that a check of it told nothing."""
+    kind, actor = ("connection-refused", Actor.CUSTOMER) if conclusive else ("timeout", Actor.NOBODY)
+    problem = Problem(f"urn:certplane:error:preflight:{kind}", f"{name} does not answer", actor, utc_now(), name)
+    return PreflightVerdict(DomainName(name), problem, conclusive)
+
+
+@dataclass(slots=True)
+class TablePreflight:
+    """`Preflight` from a table; names that are not in it pass."""
+
+    tokens: InMemoryTokens
+    verdicts: dict[str, PreflightVerdict] = field(default_factory=dict)
+    checked: list[str] = field(default_factory=list)
+
+    async def check(self, name: DomainName, token: str, expected_body: bytes) -> PreflightVerdict:
+        """See `Preflight.check`."""
+        self.checked.append(name.value)
+        record = await self.tokens.find(token)
+        assert record is not None
+        assert expected_body == record.key_authorization.reveal()
+        assert name.value in record.names
+        return self.verdicts.get(name.value, PreflightVerdict(name, None, True))

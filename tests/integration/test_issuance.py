@@ -1,0 +1,504 @@
+"""Issuing against a real Pebble, with faults in between."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_private_key
+
+from controlplane.core.certificate import CertificateRecord, leaf_seal_context
+from controlplane.core.errors import LeaseLost, Unavailable
+from controlplane.core.managed_domain import Actor, DomainState, DomainStatus
+from controlplane.core.names import DomainName
+from controlplane.core.order import Phase
+from controlplane.core.ports import AcmeProblem, Work
+from controlplane.usecases.issuance_metrics import Outcome
+from tests.fakes import samples
+from tests.fakes.issuer import LEASE, Issuer, running_issuer
+from tests.fakes.preflight import failing
+from tests.fakes.work import Write, utc_now
+
+ACME = "urn:ietf:params:acme:error:"
+SHOP, WWW = "shop.example.com", "www.shop.example.com"
+
+
+@pytest.fixture
+async def issuer(tmp_path: Path) -> AsyncIterator[Issuer]:
+    """An issuer on a fresh Pebble."""
+    async with running_issuer(tmp_path) as running:
+        yield running
+
+
+class Killed(BaseException):
+    """The worker's process ends here."""
+
+
+def public_bytes(holder) -> bytes:
+    return holder.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def stored(issuer: Issuer, name: str = SHOP) -> CertificateRecord:
+    certificate = issuer.work.certificate_of(DomainName(name))
+    assert certificate is not None
+    return certificate
+
+
+def in_force(name: str = SHOP, *additional: str, left: timedelta = timedelta(days=60)) -> tuple[CertificateRecord, DomainStatus]:
+    """A certificate from elsewhere, so that the CA has no authorization for its names, and the status that belongs to it."""
+    end = utc_now() + left
+    certificate = replace(samples.certificate(name, *additional), not_before=end - timedelta(days=90), not_after=end)
+    return certificate, DomainStatus(state=DomainState.ACTIVE, certificate_id=certificate.id, expire_time=end)
+
+
+async def test_a_domain_is_issued_for_all_its_names(issuer: Issuer) -> None:
+    """One attempt takes a new domain to ACTIVE: a chain for all names, its key sealed and openable for these names only."""
+    await issuer.work.add(samples.spec(SHOP, WWW))
+    assert await issuer.attempt(SHOP) is Outcome.ISSUED
+    certificate, status = stored(issuer), issuer.status(SHOP)
+    leaf = x509.load_der_x509_certificate(certificate.leaf)
+    key = load_der_private_key(issuer.opener.open(certificate.sealed_leaf_key, certificate.seal_context).reveal(), None)
+    assert public_bytes(leaf) == public_bytes(key)  # type: ignore[arg-type]
+    assert (SHOP, WWW) == certificate.names
+    assert leaf_seal_context(certificate.spki_digest, (WWW, SHOP)) == certificate.seal_context
+    leaf.verify_directly_issued_by(x509.load_der_x509_certificate(certificate.intermediates[0]))
+    expected = DomainStatus(
+        state=DomainState.ACTIVE,
+        certificate_id=certificate.id,
+        serial_number=f"{leaf.serial_number:x}",
+        issue_time=certificate.issue_time,
+        expire_time=leaf.not_valid_after_utc,
+        renew_time=status.renew_time,
+        next_attempt_time=status.renew_time,
+    )
+    assert expected == status
+    assert status.renew_time == issuer.work.due_of(DomainName(SHOP))
+    assert issuer.work.order_of(DomainName(SHOP)) is None
+
+
+async def test_each_step_is_persisted_before_it_is_taken(issuer: Issuer) -> None:
+    """The history of writes is preflight, order, challenge, finalize, download, then the certificate with ACTIVE in the same write."""
+    await issuer.work.add(samples.spec(SHOP))
+    await issuer.attempt(SHOP)
+    steps = list(dict.fromkeys(write.status.current_step for write in issuer.work.history if write.status))
+    assert ["preflight", "order", "challenge", "finalize", "download", ""] == steps
+    assert [Phase.PREPARED, Phase.PLACED, Phase.FINALIZING] == list(
+        dict.fromkeys(write.order.phase for write in issuer.work.history if write.order)
+    )
+    assert ("certificate", DomainState.ACTIVE) == (issuer.work.history[-1].kind, issuer.work.history[-1].status.state)  # type: ignore[union-attr]
+
+
+async def test_no_token_outlives_its_challenge(issuer: Issuer) -> None:
+    """Probe and challenge tokens answer for all names of the domain, for an hour at most, and are withdrawn at the end."""
+    await issuer.work.add(samples.spec(SHOP, WWW))
+    await issuer.attempt(SHOP)
+    assert {(SHOP, WWW)} == {record.names for record in issuer.tokens.planted}
+    assert max(record.expire_time for record in issuer.tokens.planted) <= utc_now() + timedelta(hours=1)
+    assert {} == issuer.tokens.records
+
+
+async def test_twenty_concurrent_issuances_share_one_account(issuer: Issuer) -> None:
+    """Twenty domains at once, at Pebble's usual rate of rejected nonces, are all issued under one account."""
+    names = [f"shop{number}.example.com" for number in range(20)]
+    for name in names:
+        await issuer.work.add(samples.spec(name))
+    async with asyncio.timeout(60):
+        outcomes = await asyncio.gather(*(issuer.attempt(name) for name in names))
+    assert [Outcome.ISSUED] * 20 == outcomes
+    assert 1 == issuer.accounts.created
+
+
+WRITES = 7
+
+
+@pytest.mark.parametrize("deaths_after", range(WRITES))
+async def test_a_killed_workers_successor_finishes(issuer: Issuer, deaths_after: int) -> None:
+    """A worker that dies after any write is succeeded by another process, which goes on with the same order if there was one."""
+    name = DomainName(SHOP)
+    await issuer.work.add(samples.spec(SHOP))
+    writes = 0
+
+    def die(_: Write) -> None:
+        nonlocal writes
+        writes += 1
+        if writes == deaths_after + 1:
+            raise Killed
+
+    issuer.work.after_write = die
+    lease = await issuer.work.acquire(name, "first", LEASE)
+    assert lease is not None
+    with pytest.raises(Killed):
+        await issuer.issuance().carry_out(lease)
+    left = issuer.work.order_of(name)
+    already_issued = issuer.work.certificate_of(name) is not None
+    issuer.work.after_write = lambda _: None
+    issuer.work.expire_lease(name)
+
+    successor = issuer.another_client()
+    outcome = await issuer.attempt(SHOP, successor)
+
+    assert (Outcome.NOTHING_TO_DO if already_issued else Outcome.ISSUED) == outcome
+    assert DomainState.ACTIVE is issuer.status(SHOP).state
+    assert 1 == issuer.accounts.created
+    if left is not None and left.phase is not Phase.PREPARED:
+        assert [] == successor.ordered
+        assert left.sealed_leaf_key == stored(issuer).sealed_leaf_key
+    with pytest.raises(LeaseLost):
+        await issuer.work.save_order(lease, None)
+
+
+async def test_there_are_as_many_writes_as_deaths_are_tried_after(issuer: Issuer) -> None:
+    """The test above covers every write of an issuance."""
+    await issuer.work.add(samples.spec(SHOP))
+    await issuer.attempt(SHOP)
+    assert WRITES == len(issuer.work.history)
+
+
+@pytest.mark.parametrize("method", ["new_order", "order", "authorization", "answer", "finalize", "download"])
+async def test_a_lost_reply_is_got_over(issuer: Issuer, method: str) -> None:
+    """Whichever reply of the CA is lost after the request took effect, the attempt still ends with the certificate."""
+    issuer.authority.lost[method] = 1
+    await issuer.work.add(samples.spec(SHOP))
+    assert await issuer.attempt(SHOP) is Outcome.ISSUED
+
+
+async def test_a_lost_new_order_reply_is_posted_again(issuer: Issuer) -> None:
+    """After a lost newOrder reply there is no URL to read, so the same names are ordered again with the same key."""
+    issuer.authority.lost["new_order"] = 1
+    await issuer.work.add(samples.spec(SHOP))
+    await issuer.attempt(SHOP)
+    assert [(SHOP,), (SHOP,)] == issuer.authority.ordered
+    keys = {write.order.sealed_leaf_key.ciphertext for write in issuer.work.history if write.order}
+    assert 1 == len(keys)
+
+
+async def test_an_order_that_is_not_ready_is_read_again(issuer: Issuer) -> None:
+    """A finalize that is refused with orderNotReady leads to another look at the order, and then to the certificate."""
+    issuer.authority.refused["finalize"] = AcmeProblem(f"{ACME}orderNotReady", "not yet", 403)
+    await issuer.work.add(samples.spec(SHOP))
+    assert await issuer.attempt(SHOP) is Outcome.ISSUED
+
+
+async def test_an_absent_ca_interrupts_and_the_order_goes_on_later(issuer: Issuer) -> None:
+    """A CA that goes away in the middle leaves the order in place, FAILED with the CA to act; the next attempt takes the same order up."""
+    await issuer.work.add(samples.spec(SHOP))
+
+    def go_away(write: Write) -> None:
+        issuer.authority.unreachable |= write.order is not None and write.order.phase is Phase.PLACED
+
+    issuer.work.after_write = go_away
+    assert await issuer.attempt(SHOP) is Outcome.FAILED_CA
+    status, order = issuer.status(SHOP), issuer.work.order_of(DomainName(SHOP))
+    assert status.last_error is not None
+    assert (DomainState.FAILED, Actor.CA, 1) == (status.state, status.last_error.must_act, status.attempt_count)
+    assert order is not None
+    issuer.work.after_write = lambda _: None
+    issuer.authority.unreachable = False
+    assert await issuer.attempt(SHOP) is Outcome.ISSUED
+    assert [order.order_url] == issuer.authority.order_urls
+
+
+async def test_an_order_that_is_gone_is_replaced(issuer: Issuer) -> None:
+    """An order that the CA does not know is abandoned, and a new one with a new key is placed in the same attempt."""
+    await issuer.work.add(samples.spec(SHOP))
+    lease = await issuer.work.acquire(DomainName(SHOP), "first", LEASE)
+    assert lease is not None
+    gone = replace(
+        samples.order(SHOP),
+        directory_url=issuer.pebble.directory_url,
+        order_url=f"{issuer.pebble.directory_url.removesuffix('/dir')}/my-order/nobody-knows",
+        expire_time=utc_now() + timedelta(hours=1),
+        tokens=("t" * 43,),
+    )
+    await issuer.work.save_order(lease, gone)
+    await issuer.work.release(lease)
+    assert await issuer.attempt(SHOP) is Outcome.ISSUED
+    assert gone.sealed_leaf_key != stored(issuer).sealed_leaf_key
+
+
+async def test_an_order_of_another_ca_is_dropped(issuer: Issuer) -> None:
+    """An order in progress at a CA that is no longer configured is dropped and placed anew."""
+    await issuer.work.add(samples.spec(SHOP))
+    lease = await issuer.work.acquire(DomainName(SHOP), "first", LEASE)
+    assert lease is not None
+    await issuer.work.save_order(lease, samples.order(SHOP))
+    await issuer.work.release(lease)
+    assert await issuer.attempt(SHOP) is Outcome.ISSUED
+
+
+async def test_wrong_dns_fails_for_the_customer(issuer: Issuer) -> None:
+    """An order that becomes invalid ends FAILED: the challenge's error with its name, a minute's wait, no order and no token left."""
+    await issuer.pebble.add_a(SHOP, "127.0.0.2")
+    await issuer.work.add(samples.spec(SHOP))
+    before = utc_now()
+    assert await issuer.attempt(SHOP) is Outcome.FAILED_CUSTOMER
+    status = issuer.status(SHOP)
+    assert status.last_error is not None
+    assert (f"{ACME}connection", Actor.CUSTOMER, SHOP) == (
+        status.last_error.type,
+        status.last_error.must_act,
+        status.last_error.failed_name,
+    )
+    assert (DomainState.FAILED, "", 1) == (status.state, status.current_step, status.attempt_count)
+    assert status.next_attempt_time is not None
+    assert timedelta(minutes=1) <= status.next_attempt_time - before
+    assert status.next_attempt_time == issuer.work.due_of(DomainName(SHOP))
+    assert issuer.work.order_of(DomainName(SHOP)) is None
+    assert {} == issuer.tokens.records
+
+
+async def test_a_failed_renewal_keeps_the_certificate(issuer: Issuer) -> None:
+    """A renewal that fails leaves the certificate in force in place, DEGRADED, and says who must act."""
+    certificate, status = in_force(left=timedelta(days=20))
+    await issuer.pebble.add_a(SHOP, "127.0.0.2")
+    await issuer.work.add(samples.spec(SHOP), status, certificate)
+    assert await issuer.attempt(SHOP) is Outcome.FAILED_CUSTOMER
+    assert certificate == stored(issuer)
+    after = issuer.status(SHOP)
+    assert (DomainState.DEGRADED, certificate.id, False) == (after.state, after.certificate_id, after.reconciling)
+
+
+async def test_a_failed_renewal_of_an_expired_certificate_is_a_failure(issuer: Issuer) -> None:
+    """Once the certificate in force has expired there is nothing to serve: FAILED."""
+    certificate, status = in_force(left=timedelta(seconds=-1))
+    issuer.preflight.verdicts[SHOP] = failing(SHOP)
+    await issuer.work.add(samples.spec(SHOP), status, certificate)
+    await issuer.attempt(SHOP)
+    assert DomainState.FAILED is issuer.status(SHOP).state
+
+
+async def test_a_renewal_shows_that_it_is_under_way(issuer: Issuer) -> None:
+    """While a renewal goes on the domain stays ACTIVE, with `reconciling`; afterwards the new certificate is in force."""
+    certificate, status = in_force(left=timedelta(days=20))
+    await issuer.work.add(samples.spec(SHOP), status, certificate)
+    assert await issuer.attempt(SHOP) is Outcome.ISSUED
+    during = {(w.status.state, w.status.reconciling) for w in issuer.work.history[:-1] if w.status}
+    assert {(DomainState.ACTIVE, True)} == during
+    assert certificate.id != stored(issuer).id
+    assert certificate.generation < stored(issuer).generation
+
+
+async def test_a_requested_renewal_is_done_once(issuer: Issuer) -> None:
+    """A renewal request renews a young certificate and is then satisfied; nothing is left to do."""
+    certificate, status = in_force()
+    await issuer.work.add(samples.spec(SHOP), status, certificate)
+    await issuer.work.request_renewal(DomainName(SHOP))
+    assert await issuer.attempt(SHOP) is Outcome.ISSUED
+    domain = issuer.work.domain(DomainName(SHOP))
+    assert domain.spec.renewal_request_time == domain.status.renewal_done_time
+    assert await issuer.attempt(SHOP) is Outcome.NOTHING_TO_DO
+
+
+async def test_a_request_during_the_work_keeps_the_domain_due(issuer: Issuer) -> None:
+    """A renewal asked for while one is under way is not satisfied by it."""
+    name = DomainName(SHOP)
+    certificate, status = in_force()
+    await issuer.work.add(samples.spec(SHOP), status, certificate)
+    await issuer.work.request_renewal(name)
+    lease = await issuer.work.acquire(name, "worker", LEASE)
+    assert lease is not None
+    asked_again = False
+
+    def ask_again(write: Write) -> None:
+        nonlocal asked_again
+        if not asked_again and write.order is not None:
+            asked_again = True
+            row = issuer.work._rows[name]
+            row.domain = replace(row.domain, spec=replace(row.domain.spec, renewal_request_time=utc_now()))
+
+    issuer.work.before_write = ask_again
+    await issuer.issuance().carry_out(lease)
+    due = issuer.work.due_of(name)
+    assert issuer.work.domain(name).renewal_requested
+    assert due is not None
+    assert due <= utc_now()
+
+
+async def test_nothing_to_do_is_rescheduled(issuer: Issuer) -> None:
+    """A young certificate for all names spends neither a pre-flight nor an order; the domain is due again at its renewal."""
+    certificate, status = in_force()
+    await issuer.work.add(samples.spec(SHOP), status, certificate)
+    assert await issuer.attempt(SHOP) is Outcome.NOTHING_TO_DO
+    assert ([], []) == (issuer.preflight.checked, issuer.authority.ordered)
+    due = issuer.work.due_of(DomainName(SHOP))
+    assert due is not None
+    assert timedelta(days=30) <= certificate.not_after - due <= timedelta(days=35)
+
+
+async def test_a_failing_preflight_spends_no_order(issuer: Issuer) -> None:
+    """A conclusive failure of the own name ends FAILED with the pre-flight's words, is tried again in seconds, and spends no order."""
+    issuer.preflight.verdicts[SHOP] = failing(SHOP)
+    await issuer.work.add(samples.spec(SHOP))
+    before = utc_now()
+    assert await issuer.attempt(SHOP) is Outcome.FAILED_CUSTOMER
+    status = issuer.status(SHOP)
+    assert [] == issuer.authority.ordered
+    assert issuer.preflight.verdicts[SHOP].problem == status.last_error
+    assert status.next_attempt_time is not None
+    assert timedelta(seconds=10) <= status.next_attempt_time - before < timedelta(seconds=20)
+
+
+async def test_an_inconclusive_preflight_delays_twice_and_no_more(issuer: Issuer) -> None:
+    """What may be our own view delays two attempts, without calling the domain FAILED; the third places the order."""
+    issuer.preflight.verdicts[SHOP] = failing(SHOP, conclusive=False)
+    await issuer.work.add(samples.spec(SHOP))
+    states = []
+    for _ in range(3):
+        states.append((await issuer.attempt(SHOP), issuer.status(SHOP).state))
+    assert [
+        (Outcome.DELAYED, DomainState.PENDING),
+        (Outcome.DELAYED, DomainState.PENDING),
+        (Outcome.ISSUED, DomainState.ACTIVE),
+    ] == states
+
+
+async def test_an_additional_name_that_fails_is_left_out_and_added_later(issuer: Issuer) -> None:
+    """A failing additional name never blocks the own name: DEGRADED without it, looked at again soon, ACTIVE with it once it passes."""
+    issuer.preflight.verdicts[WWW] = failing(WWW)
+    await issuer.work.add(samples.spec(SHOP, WWW))
+    assert await issuer.attempt(SHOP) is Outcome.ISSUED_IN_PART
+    status = issuer.status(SHOP)
+    assert (DomainState.DEGRADED, (DomainName(WWW),), 1) == (status.state, status.omitted_names, status.attempt_count)
+    assert issuer.preflight.verdicts[WWW].problem == status.last_error
+    assert status.next_attempt_time is not None
+    assert status.renew_time is not None
+    assert status.next_attempt_time < status.renew_time
+
+    assert await issuer.attempt(SHOP) is Outcome.FAILED_CUSTOMER
+    assert ((SHOP,), 2) == (stored(issuer).names, issuer.status(SHOP).attempt_count)
+
+    del issuer.preflight.verdicts[WWW]
+    assert await issuer.attempt(SHOP) is Outcome.ISSUED
+    assert ((SHOP, WWW), ()) == (stored(issuer).names, issuer.status(SHOP).omitted_names)
+    assert [(SHOP,), (SHOP, WWW)] == issuer.authority.ordered
+
+
+async def test_an_additional_name_that_the_ca_refuses_is_left_out(issuer: Issuer) -> None:
+    """When only an additional name fails at the CA, the own name is issued without it in the same attempt."""
+    await issuer.pebble.add_a(WWW, "127.0.0.2")
+    await issuer.work.add(samples.spec(SHOP, WWW))
+    assert await issuer.attempt(SHOP) is Outcome.ISSUED_IN_PART
+    status = issuer.status(SHOP)
+    assert ((SHOP,), DomainState.DEGRADED) == (stored(issuer).names, status.state)
+    assert status.last_error is not None
+    assert (f"{ACME}connection", WWW) == (status.last_error.type, status.last_error.failed_name)
+
+
+async def test_a_renewal_does_not_drop_a_name_at_the_first_failure(issuer: Issuer) -> None:
+    """An additional name on the certificate in force that fails for a moment is kept: the renewal is tried again instead."""
+    certificate, status = in_force(SHOP, WWW, left=timedelta(days=25))
+    issuer.preflight.verdicts[WWW] = failing(WWW)
+    await issuer.work.add(samples.spec(SHOP, WWW), status, certificate)
+    assert await issuer.attempt(SHOP) is Outcome.FAILED_CUSTOMER
+    assert certificate == stored(issuer)
+    assert [] == issuer.authority.ordered
+
+
+async def test_a_renewal_drops_a_name_rather_than_expire(issuer: Issuer) -> None:
+    """With half of the renewal's time gone, the own name is renewed without the failing one."""
+    certificate, status = in_force(SHOP, WWW, left=timedelta(days=14))
+    issuer.preflight.verdicts[WWW] = failing(WWW)
+    await issuer.work.add(samples.spec(SHOP, WWW), status, certificate)
+    assert await issuer.attempt(SHOP) is Outcome.ISSUED_IN_PART
+    assert (SHOP,) == stored(issuer).names
+
+
+async def test_a_rejected_chain_is_not_stored(issuer: Issuer) -> None:
+    """A chain for another key is not stored: the CA must act, and the order is over."""
+    await issuer.work.add(samples.spec(SHOP))
+    real = issuer.authority.download
+
+    async def foreign(certificate_url: str) -> tuple[bytes, ...]:
+        await real(certificate_url)
+        return (samples.certificate(SHOP).leaf,)
+
+    authority = issuer.authority
+    issuance = issuer.issuance(authority)
+
+    class ForeignChain(type(authority)):  # type: ignore[misc]
+        async def download(self, certificate_url: str) -> tuple[bytes, ...]:
+            return await foreign(certificate_url)
+
+    issuance._authority = ForeignChain(authority.real)
+    lease = await issuer.work.acquire(DomainName(SHOP), "worker", LEASE)
+    assert lease is not None
+    assert await issuance.carry_out(lease) is Outcome.FAILED_CA
+    status = issuer.status(SHOP)
+    assert status.last_error is not None
+    assert ("urn:certplane:error:chainRejected", DomainState.FAILED) == (status.last_error.type, status.state)
+    assert issuer.work.certificate_of(DomainName(SHOP)) is None
+    assert issuer.work.order_of(DomainName(SHOP)) is None
+
+
+async def test_a_rate_limit_is_respected_and_blames_nobody(issuer: Issuer) -> None:
+    """A rateLimited newOrder keeps the prepared order and waits as long as the CA asked."""
+    issuer.authority.refused["new_order"] = AcmeProblem(f"{ACME}rateLimited", "too many", 429, 7200.0)
+    await issuer.work.add(samples.spec(SHOP))
+    before = utc_now()
+    assert await issuer.attempt(SHOP) is Outcome.FAILED_NOBODY
+    status = issuer.status(SHOP)
+    assert status.next_attempt_time is not None
+    assert status.next_attempt_time - before >= timedelta(hours=2)
+    assert issuer.work.order_of(DomainName(SHOP)) is not None
+    assert await issuer.attempt(SHOP) is Outcome.ISSUED
+
+
+async def test_a_lost_lease_stops_everything(issuer: Issuer) -> None:
+    """A worker whose lease was taken raises LeaseLost and writes nothing more, and leaves its successor's tokens alone."""
+    name = DomainName(SHOP)
+    await issuer.work.add(samples.spec(SHOP))
+
+    def steal(write: Write) -> None:
+        if write.order is not None and write.order.tokens:
+            issuer.work.steal(name)
+
+    issuer.work.after_write = steal
+    lease = await issuer.work.acquire(name, "first", LEASE)
+    assert lease is not None
+    with pytest.raises(LeaseLost):
+        await issuer.issuance().carry_out(lease)
+    assert "challenge" == issuer.status(SHOP).current_step
+    assert issuer.work.certificate_of(name) is None
+    assert 1 == len(issuer.tokens.records)
+
+
+async def test_an_absent_store_stops_the_attempt(issuer: Issuer) -> None:
+    """A store that goes away in the middle raises Unavailable; once it is back the next attempt finishes."""
+    await issuer.work.add(samples.spec(SHOP))
+
+    def go_away(write: Write) -> None:
+        issuer.work.away = write.order is not None and write.order.phase is Phase.FINALIZING
+
+    issuer.work.after_write = go_away
+    lease = await issuer.work.acquire(DomainName(SHOP), "first", LEASE)
+    assert lease is not None
+    with pytest.raises(Unavailable):
+        await issuer.issuance().carry_out(lease)
+    issuer.work.away, issuer.work.after_write = False, lambda _: None
+    issuer.work.expire_lease(DomainName(SHOP))
+    assert await issuer.attempt(SHOP) is Outcome.ISSUED
+    assert 1 == len(issuer.authority.ordered)
+
+
+async def test_a_paused_domain_is_left_alone(issuer: Issuer) -> None:
+    """A paused domain is neither checked nor ordered, and is never due by itself."""
+    await issuer.work.add(samples.spec(SHOP), DomainStatus(state=DomainState.PAUSED))
+    assert await issuer.attempt(SHOP) is Outcome.NOTHING_TO_DO
+    assert (None, []) == (issuer.work.due_of(DomainName(SHOP)), issuer.preflight.checked)
+
+
+async def test_an_unexpected_error_is_written_and_put_off(issuer: Issuer) -> None:
+    """A defect of ours fails the one domain with no detail to the outside, and it is not taken up again at once."""
+    await issuer.work.add(samples.spec(SHOP))
+
+    async def broken(*_: object) -> Work:
+        raise RuntimeError("internal detail")
+
+    issuer.preflight.check = broken  # type: ignore[method-assign, assignment]
+    assert await issuer.attempt(SHOP) is Outcome.FAILED_OPERATOR
+    error = issuer.status(SHOP).last_error
+    assert error is not None
+    assert ("urn:certplane:error:internal", False) == (error.type, "internal detail" in error.detail)

@@ -1,0 +1,429 @@
+"""Secrets over gRPC: real streams on loopback, driven with Envoy's own messages, over an in-memory store with real certificates."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+
+import grpc
+import pytest
+import structlog
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
+from envoy.service.discovery.v3 import ads_pb2_grpc
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest
+from envoy.service.secret.v3 import sds_pb2_grpc
+from prometheus_client import REGISTRY
+
+from controlplane.api.certplane.wire.v1 import discovery_pb2 as wire
+from controlplane.core.sealing import Envelope, Scheme
+from controlplane.endpoints.sds import SdsServer
+from controlplane.endpoints.wire_codec import serialise_tls_certificate
+from controlplane.usecases.secrets import SecretDirectory
+from controlplane.xds.messages import MAX_RESPONSE_BYTES
+from controlplane.xds.type_urls import SECRET
+from tests.fakes.certificates import InMemoryCertificates, InMemorySealing
+from tests.fakes.eventually import eventually
+
+CLUSTER = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
+
+
+@dataclass
+class Served:
+    """A server with what stands behind it."""
+
+    store: InMemoryCertificates
+    directory: SecretDirectory
+    sds: SdsServer
+    channel: grpc.aio.Channel
+
+    def delta_ads(self):
+        """A new stream of incremental ADS."""
+        return Stream(ads_pb2_grpc.AggregatedDiscoveryServiceStub(self.channel).DeltaAggregatedResources())
+
+    def delta_sds(self):
+        """A new stream of incremental SDS."""
+        return Stream(sds_pb2_grpc.SecretDiscoveryServiceStub(self.channel).DeltaSecrets())
+
+    def sotw_ads(self):
+        """A new stream of state-of-the-world ADS."""
+        return Stream(ads_pb2_grpc.AggregatedDiscoveryServiceStub(self.channel).StreamAggregatedResources())
+
+    def sotw_sds(self):
+        """A new stream of state-of-the-world SDS."""
+        return Stream(sds_pb2_grpc.SecretDiscoveryServiceStub(self.channel).StreamSecrets())
+
+    def raw_delta_ads(self):
+        """A new stream of incremental ADS that sends bytes as they are."""
+        method = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
+        return Stream(self.channel.stream_stream(method, response_deserializer=DeltaDiscoveryResponse.FromString)())
+
+
+class Stream:
+    """A client's side of a stream; no read waits for ever."""
+
+    def __init__(self, call) -> None:
+        self.call = call
+
+    async def delta(self, *subscribe, unsubscribe=(), type_url=SECRET, **fields) -> None:
+        """Sends a DeltaDiscoveryRequest."""
+        await self.call.write(
+            DeltaDiscoveryRequest(type_url=type_url, resource_names_subscribe=subscribe, resource_names_unsubscribe=unsubscribe, **fields)
+        )
+
+    async def sotw(self, *names, type_url=SECRET, **fields) -> None:
+        """Sends a DiscoveryRequest."""
+        await self.call.write(DiscoveryRequest(type_url=type_url, resource_names=names, **fields))
+
+    async def raw(self, *names: bytes, type_url=SECRET) -> None:
+        """Sends a DeltaDiscoveryRequest with any bytes as names."""
+        await self.call.write(wire.DeltaDiscoveryRequest(type_url=type_url, resource_names_subscribe=names).SerializeToString())
+
+    async def read(self):
+        """Reads an answer; the status when the stream ends."""
+        try:
+            answer = await asyncio.wait_for(self.call.read(), 10)
+        except grpc.aio.AioRpcError as ended:
+            return ended.code()
+        return await self.call.code() if answer is grpc.aio.EOF else answer
+
+
+@pytest.fixture
+async def served() -> AsyncIterator[Served]:
+    """A running server over an empty store."""
+    store = InMemoryCertificates(InMemorySealing())
+    directory = SecretDirectory(store, store.sealing, store, serialise_tls_certificate)
+    sds = SdsServer(directory)
+    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+    sds.add_to(server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(directory.run())
+        await directory.following()
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            yield Served(store, directory, sds, channel)
+        await sds.close()
+        await server.stop(0)
+        running.cancel()
+
+
+def secrets_of(response) -> dict[str, secret_pb2.Secret]:
+    """The secrets in an answer of either variant, by name."""
+    found = {}
+    for resource in response.resources:
+        packed = resource.resource if isinstance(response, DeltaDiscoveryResponse) else resource
+        secret = secret_pb2.Secret()
+        assert packed.Unpack(secret)
+        if packed is not resource:
+            assert secret.name == resource.name
+        found[secret.name] = secret
+    return found
+
+
+def versions_of(response: DeltaDiscoveryResponse) -> dict[str, str]:
+    """The versions in an incremental answer, by name."""
+    return {resource.name: resource.version for resource in response.resources}
+
+
+def sample(name: str, variant: str) -> float:
+    """The value of a metric."""
+    return REGISTRY.get_sample_value(name, {"variant": variant}) or 0.0
+
+
+async def test_a_secret_is_what_a_tls_server_loads(served):
+    """The answer's secret bears the asked name, the whole chain in PEM and the leaf's own key."""
+    record = await served.store.put("a.example", publish=False)
+    stream = served.delta_ads()
+    await stream.delta("a.example", node={"id": "edge-1"})
+    answer = await stream.read()
+    assert (SECRET, {"a.example": record.version}) == (answer.type_url, versions_of(answer))
+    certificate = secrets_of(answer)["a.example"].tls_certificate
+    chain = x509.load_pem_x509_certificates(certificate.certificate_chain.inline_bytes)
+    assert [record.leaf, *record.intermediates] == [each.public_bytes(serialization.Encoding.DER) for each in chain]
+    key = serialization.load_pem_private_key(certificate.private_key.inline_bytes, None)
+    assert chain[0].public_key() == key.public_key()
+
+
+@pytest.mark.parametrize("open_stream", [Served.delta_ads, Served.delta_sds])
+async def test_unknown_names_are_removed_at_once(served, open_stream):
+    """An unknown name is in removed_resources, on both services, and is pushed when it comes into existence."""
+    stream = open_stream(served)
+    await stream.delta("a.example")
+    assert ["a.example"] == list((await stream.read()).removed_resources)
+    record = await served.store.put("a.example")
+    assert {"a.example": record.version} == versions_of(await stream.read())
+
+
+async def test_each_spelling_bears_its_own_name_and_shares_the_content(served):
+    """Spellings of one name get the same certificate under the name as spelled, from one opened key."""
+    await served.store.put("a.example", publish=False)
+    stream, other = served.delta_ads(), served.delta_ads()
+    await stream.delta("a.example", "A.Example")
+    await other.delta("A.EXAMPLE")
+    found = secrets_of(await stream.read()) | secrets_of(await other.read())
+    assert {"a.example", "A.Example", "A.EXAMPLE"} == set(found)
+    assert 1 == len({secret.tls_certificate.SerializeToString() for secret in found.values()})
+    assert 1 == len(served.store.sealing.opened)
+
+
+@pytest.mark.parametrize("name", [b"\xff\xfe.example", b"x" * 10_000, b"a\0b.example", b"*", b""])
+async def test_a_hostile_name_does_not_end_a_stream(served, name):
+    """After any bytes as a name, alone and beside a good one, good names are served on the same stream."""
+    for domain in ("a.example", "b.example"):
+        await served.store.put(domain, publish=False)
+    stream = served.raw_delta_ads()
+    await stream.raw(name, b"a.example")
+    await stream.raw(name)
+    await stream.raw(b"b.example")
+    found = {}
+    while len(found) < 2:
+        found |= secrets_of(await stream.read())
+    assert {"a.example", "b.example"} == set(found)
+
+
+async def test_changes_are_pushed_to_all_who_hold_the_name(served):
+    """A renewed certificate reaches each stream that holds one of its names, opened once, and no other."""
+    await served.store.put("a.example", "www.a.example", publish=False)
+    await served.store.put("b.example", publish=False)
+    streams = [served.delta_ads(), served.delta_sds(), served.delta_ads()]
+    bystander = served.delta_ads()
+    for stream in streams:
+        await stream.delta("a.example")
+        await stream.read()
+    await bystander.delta("b.example")
+    await bystander.read()
+    opened = len(served.store.sealing.opened)
+    record = await served.store.put("a.example", "www.a.example")
+    for stream in streams:
+        assert {"a.example": record.version} == versions_of(await stream.read())
+    assert opened + 1 == len(served.store.sealing.opened)
+    await bystander.delta("c.example")
+    assert ["c.example"] == list((await bystander.read()).removed_resources)
+
+
+async def test_a_deleted_domain_is_removed_from_who_holds_it(served):
+    """Deletion pushes removed_resources."""
+    await served.store.put("a.example", publish=False)
+    stream = served.delta_ads()
+    await stream.delta("a.example")
+    await stream.read()
+    await served.store.delete("a.example")
+    answer = await stream.read()
+    assert (["a.example"], []) == (list(answer.removed_resources), list(answer.resources))
+
+
+async def test_acks_and_nacks_are_counted_and_a_nack_is_logged(served):
+    """A NACK is logged with node, nonce, version and the client's words cut to 500 characters; the stream goes on."""
+    record = await served.store.put("a.example", publish=False)
+    acks, nacks = sample("certplane_xds_acks_total", "delta_ads"), sample("certplane_xds_nacks_total", "delta_ads")
+    stream = served.delta_ads()
+    with structlog.testing.capture_logs() as logs:
+        await stream.delta("a.example", node={"id": "edge-1"})
+        nonce = (await stream.read()).nonce
+        await stream.delta(response_nonce=nonce, error_detail={"code": 3, "message": "x" * 2000})
+        await stream.delta("b.example")
+        await stream.delta(response_nonce=(await stream.read()).nonce)
+        await eventually(lambda: acks + 1 == sample("certplane_xds_acks_total", "delta_ads"))
+    assert nacks + 1 == sample("certplane_xds_nacks_total", "delta_ads")
+    (entry,) = [entry for entry in logs if entry["event"] == "answer refused"]
+    expected = {"node": "edge-1", "nonce": nonce, "version_info": record.version, "error": "x" * 500, "log_level": "warning"}
+    assert expected == {field: entry[field] for field in expected}
+
+
+async def test_a_reconnecting_client_is_told_only_what_differs(served):
+    """What a client says it holds is compared, and nothing is opened for what is the same."""
+    same = await served.store.put("same.example", publish=False)
+    newer = await served.store.put("newer.example", publish=False)
+    stream = served.delta_ads()
+    held = {"same.example": same.version, "newer.example": "older", "gone.example": "older"}
+    await stream.delta(*held, initial_resource_versions=held)
+    answer = await stream.read()
+    assert ({"newer.example": newer.version}, ["gone.example"]) == (versions_of(answer), list(answer.removed_resources))
+    await stream.delta("same.example")
+    assert {"same.example": same.version} == versions_of(await stream.read())
+    assert 2 == len(served.store.sealing.opened)
+
+
+async def test_other_types_on_ads_are_left_alone(served):
+    """Requests for a type that is not served get no answer and are logged once; secrets are served on the same stream."""
+    await served.store.put("a.example", publish=False)
+    stream = served.delta_ads()
+    with structlog.testing.capture_logs() as logs:
+        await stream.delta("*", type_url=CLUSTER)
+        await stream.delta(type_url=CLUSTER)
+        await stream.delta("x", type_url="")
+        await stream.delta("a.example")
+        assert {"a.example"} == set(secrets_of(await stream.read()))
+    assert 1 == len([entry for entry in logs if "left alone" in entry["event"]])
+
+
+async def test_secret_discovery_implies_the_type(served):
+    """On the service for secrets a request need not name the type."""
+    await served.store.put("a.example", publish=False)
+    stream = served.delta_sds()
+    await stream.delta("a.example", type_url="")
+    assert {"a.example"} == set(secrets_of(await stream.read()))
+
+
+async def test_bytes_that_are_no_request_end_that_stream_only(served):
+    """Undecodable bytes are answered with INVALID_ARGUMENT and a reason; another stream of the same connection goes on."""
+    await served.store.put("a.example", publish=False)
+    good, bad = served.raw_delta_ads(), served.raw_delta_ads()
+    await good.raw(b"b.example")
+    await good.read()
+    await bad.call.write(b"\xff\xff\xff\xff")
+    assert grpc.StatusCode.INVALID_ARGUMENT == await bad.read()
+    assert "not a DeltaDiscoveryRequest" == await bad.call.details()
+    await good.raw(b"a.example")
+    assert {"a.example"} == set(secrets_of(await good.read()))
+
+
+async def test_while_the_store_is_away_nothing_is_removed(served):
+    """Names asked for while the store is away are answered once it is back, and impossible names at once."""
+    record = await served.store.put("a.example", publish=False)
+    served.store.away = True
+    stream = served.delta_ads()
+    await stream.delta("a.example", "b.example")
+    await eventually(lambda: len(served.store.lookups) >= 2)
+    await stream.delta("*")
+    assert ["*"] == list((await stream.read()).removed_resources)
+    served.store.away = False
+    answer = await stream.read()
+    assert ({"a.example": record.version}, ["b.example"]) == (versions_of(answer), list(answer.removed_resources))
+
+
+async def test_a_key_that_does_not_open_harms_no_other_name(served):
+    """Such a name is answered as removed, beside good ones in the same answer."""
+    record = await served.store.put("a.example", publish=False)
+    await served.store.put_record(replace(record, sealed_leaf_key=Envelope("x", Scheme.HPKE_X25519, b"?")), publish=False)
+    await served.store.put("b.example", publish=False)
+    stream = served.delta_ads()
+    await stream.delta("a.example", "b.example")
+    answer = await stream.read()
+    assert (["a.example"], {"b.example"}) == (list(answer.removed_resources), set(secrets_of(answer)))
+
+
+async def test_large_answers_are_cut(served):
+    """Many secrets come in several answers, each under the limit, with nonces of their own and no secret twice."""
+    record = await served.store.put("a.example", *(f"n{number}.example" for number in range(150)), publish=False)
+    await served.store.put_record(replace(record, intermediates=(record.leaf,) * 12), publish=False)
+    stream = served.delta_ads()
+    await stream.delta(*record.names)
+    found, nonces = {}, set()
+    while len(found) < len(record.names):
+        answer = await stream.read()
+        assert answer.ByteSize() <= MAX_RESPONSE_BYTES
+        assert not set(found) & set(secrets_of(answer))
+        found |= secrets_of(answer)
+        nonces.add(answer.nonce)
+    assert set(record.names) == set(found)
+    assert len(nonces) > 1
+
+
+async def test_a_gone_client_holds_nothing(served):
+    """When a stream ends its names are released, however it ends."""
+    before = REGISTRY.get_sample_value("certplane_secret_names_held")
+    cancelled, closed = served.delta_ads(), served.delta_ads()
+    await cancelled.delta("a.example")
+    await cancelled.read()
+    await closed.delta("b.example")
+    await closed.read()
+    assert before + 2 == REGISTRY.get_sample_value("certplane_secret_names_held")
+    cancelled.call.cancel()
+    await closed.call.done_writing()
+    assert grpc.StatusCode.OK == await closed.read()
+    await eventually(lambda: before == REGISTRY.get_sample_value("certplane_secret_names_held"))
+
+
+async def test_a_client_that_ends_its_side_is_answered_first(served):
+    """Whoever sends a request and closes gets the answer, then the end."""
+    await served.store.put("a.example", publish=False)
+    stream = served.delta_ads()
+    await stream.delta("a.example")
+    await stream.call.done_writing()
+    assert {"a.example"} == set(secrets_of(await stream.read()))
+    assert grpc.StatusCode.OK == await stream.read()
+
+
+async def test_draining_ends_streams_politely(served):
+    """Open streams end with OK, and new ones are refused with UNAVAILABLE so that clients go elsewhere."""
+    streams = [served.delta_ads(), served.sotw_ads()]
+    await streams[0].delta("a.example")
+    await streams[0].read()
+    await streams[1].sotw("a.example")
+    await eventually(lambda: len(served.store.lookups) == 2)
+    await served.sds.close(5)
+    assert [grpc.StatusCode.OK] * 2 == [await stream.read() for stream in streams]
+    assert grpc.StatusCode.UNAVAILABLE == await served.delta_ads().read()
+
+
+@pytest.mark.parametrize("open_stream", [Served.sotw_ads, Served.sotw_sds])
+async def test_state_of_the_world_is_answered_when_names_exist(served, open_stream):
+    """Known names are in the first answer; an unknown one is absent and comes, with the others, when it exists."""
+    await served.store.put("a.example", publish=False)
+    stream = open_stream(served)
+    await stream.sotw("a.example", "b.example")
+    first = await stream.read()
+    assert {"a.example"} == set(secrets_of(first))
+    await stream.sotw("a.example", "b.example", response_nonce=first.nonce, version_info=first.version_info)
+    await served.store.put("b.example")
+    second = await stream.read()
+    assert {"a.example", "b.example"} == set(secrets_of(second))
+    assert first.version_info != second.version_info
+
+
+async def test_a_stale_state_of_the_world_request_is_ignored(served):
+    """A request that answers an earlier answer changes nothing; the one with the last nonce does."""
+    await served.store.put("a.example", publish=False)
+    await served.store.put("b.example", publish=False)
+    stream = served.sotw_sds()
+    await stream.sotw("a.example")
+    first = await stream.read()
+    await served.store.put("a.example")
+    second = await stream.read()
+    await stream.sotw("b.example", response_nonce=first.nonce)
+    await stream.sotw("a.example", "b.example", response_nonce=second.nonce)
+    assert {"a.example", "b.example"} == set(secrets_of(await stream.read()))
+
+
+async def test_fetch_secrets_gives_those_that_exist(served):
+    """The unary method answers with the known ones of the names, spelled as asked."""
+    await served.store.put("a.example", publish=False)
+    stub = sds_pb2_grpc.SecretDiscoveryServiceStub(served.channel)
+    answer = await stub.FetchSecrets(DiscoveryRequest(type_url=SECRET, resource_names=["A.example", "b.example", "*"]), timeout=10)
+    assert {"A.example"} == set(secrets_of(answer))
+    assert [] == list((await stub.FetchSecrets(DiscoveryRequest(), timeout=10)).resources)
+
+
+async def test_fetch_secrets_says_when_the_store_is_away(served):
+    """The unary method fails with UNAVAILABLE: it cannot wait, and an answer without the name would be wrong."""
+    served.store.away = True
+    stub = sds_pb2_grpc.SecretDiscoveryServiceStub(served.channel)
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await stub.FetchSecrets(DiscoveryRequest(resource_names=["a.example"]), timeout=10)
+    assert grpc.StatusCode.UNAVAILABLE == refused.value.code()
+
+
+async def test_fetch_secrets_refuses_bytes_that_are_no_request(served):
+    """Undecodable bytes are answered with INVALID_ARGUMENT."""
+    fetch = served.channel.unary_unary("/envoy.service.secret.v3.SecretDiscoveryService/FetchSecrets")
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await fetch(b"\xff\xff", timeout=10)
+    assert grpc.StatusCode.INVALID_ARGUMENT == refused.value.code()
+
+
+async def test_no_log_line_holds_a_leaf_key(served):
+    """Serving, refusing and removing a secret logs nothing of its content."""
+    record = await served.store.put("a.example", publish=False)
+    stream = served.delta_ads()
+    with structlog.testing.capture_logs() as logs:
+        await stream.delta("a.example")
+        answer = await stream.read()
+        await stream.delta(response_nonce=answer.nonce, error_detail={"code": 3, "message": "no"})
+        await served.store.delete("a.example")
+        await stream.read()
+    key = secrets_of(answer)["a.example"].tls_certificate.private_key.inline_bytes.splitlines()[1].decode()
+    assert logs
+    assert key not in repr(logs)
+    assert record.version in repr(logs)
