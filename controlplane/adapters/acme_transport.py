@@ -31,6 +31,8 @@ _REQUESTS = Counter(
 _SECONDS = Histogram("certplane_acme_request_seconds", "How long the CA took to answer, by endpoint.", ["endpoint"])
 
 _BAD_NONCE = "urn:ietf:params:acme:error:badNonce"
+# Resources of an order. A CA that has forgotten it may say 404 without a problem document; elsewhere that is a balancer's.
+_OF_AN_ORDER = frozenset({"order", "authorization", "challenge", "finalize", "certificate"})
 _NONCE_ATTEMPTS = 6  # the first, and five with the nonce of the refusal
 _POOLED_NONCES = 32
 _LARGEST_BODY = 1 << 20
@@ -174,6 +176,8 @@ class AcmeTransport:
             return Reply(response.status_code, content, headers.get("Location", ""), kind, wait), nonce
         if response.status_code >= 400 and kind == "application/problem+json":
             raise _Refused(problem_of(parse_json(content, endpoint), response.status_code, wait), nonce)
+        if response.status_code in (404, 410) and endpoint in _OF_AN_ORDER:
+            raise _Refused(AcmeProblem("about:blank", f"HTTP status {response.status_code}", response.status_code, wait), nonce)
         raise AcmeUnreachable(f"HTTP status {response.status_code} to {endpoint} without a problem document", sent=True, retry_after=wait)
 
     def _session(self) -> requests.Session:

@@ -18,6 +18,7 @@ from controlplane.adapters.redis_tokens import RedisTokenStore
 from controlplane.app.lifecycle import announce_ready, check_metrics_address
 from controlplane.core.exposure import check_listener, check_redis_url
 from controlplane.core.keyring import Role
+from controlplane.core.names import load_public_suffixes
 from controlplane.endpoints.domain_service import add_domain_service
 from controlplane.endpoints.ext_authz import add_ext_authz
 from controlplane.endpoints.grpc_server import TlsFiles, build_server
@@ -89,7 +90,9 @@ async def serve(settings: ServeSettings, stop: asyncio.Event) -> None:
     await api.server.start()
     try:
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(asyncio.to_thread(load_public_suffixes))
             running = [tasks.create_task(work) for work in (directory.run(), expiry.run(), health.run())]
+            await health.refresh()
             announce_ready(xds=xds.address, api=api.address, metrics=metrics_address)
             await stop.wait()
             _log.info("draining")

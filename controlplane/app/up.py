@@ -106,9 +106,9 @@ async def up(
         tasks.watch(serve.keep_running())
         tasks.watch(worker.keep_running())
         if settings.envoy is not None:
-            envoy = await start_envoy(
-                _edge(settings.envoy, addresses["xds"]), admin_port=settings.envoy.admin_port, directory=state / "envoy"
-            )
+            admin_port = settings.envoy.admin_port or free_ports(1)[0]
+            config = _edge(settings.envoy, admin_port, addresses["xds"])
+            envoy = await start_envoy(config, admin_port=admin_port, directory=state / "envoy")
             stack.push_async_callback(envoy.terminate)
             ports = {"http": settings.envoy.http_port, "https": settings.envoy.https_port, "envoy_admin": admin_port}
             addresses |= {name: f"127.0.0.1:{port}" for name, port in ports.items()}

@@ -125,6 +125,11 @@ def special_use_suffix(canonical: str) -> str:
     return top if top in _SPECIAL_USE else ""
 
 
+def load_public_suffixes() -> None:
+    """Reads the list now (a tenth of a second), so that the first name to be parsed need not wait for it."""
+    _public_suffixes()
+
+
 @functools.cache
 def _public_suffixes() -> PublicSuffixList:
     """Loads the list at first use: 0.1 s and under 2 MB, which a process that parses no names does not pay."""

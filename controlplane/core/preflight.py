@@ -153,12 +153,12 @@ class Judge:
         """Returns the verdict on what the permitted addresses and CAA showed; conclusive problems come first."""
         conclusive = [fetch for fetch in fetches if fetch.finding.conclusive]
         if conclusive:
-            return self._fetch_problem(conclusive)
+            return self._fetch_problem(conclusive, conclusive=not _falls_back(fetches, conclusive))
         if caa.records and (reason := caa_refusal(caa.records, self.issuer)):
             detail = f"may not get a certificate from this CA: the CAA record at {caa.owner} {reason}"
             return self._bad("caa-forbids", detail, Actor.CUSTOMER)
         if not _reaches(fetches):
-            return self._fetch_problem([fetch for fetch in fetches if fetch.finding is not Finding.GOOD])
+            return self._fetch_problem([fetch for fetch in fetches if fetch.finding is not Finding.GOOD], conclusive=False)
         if caa.status in (LookupStatus.FAILED, LookupStatus.NO_ANSWER):
             actor = Actor.OPERATOR if caa.status is LookupStatus.NO_ANSWER else Actor.NOBODY
             detail = (
@@ -171,12 +171,12 @@ class Judge:
         """Returns the verdict for a check that failed by our own fault."""
         return self._bad("internal", "could not be checked because of an internal error", Actor.OPERATOR, conclusive=False)
 
-    def _fetch_problem(self, fetches: Sequence[Fetch]) -> PreflightVerdict:
+    def _fetch_problem(self, fetches: Sequence[Fetch], *, conclusive: bool) -> PreflightVerdict:
         finding = fetches[0].finding
         seen = "; ".join(f"{fetch.address} {fetch.detail}" for fetch in fetches[:_SHOWN])
         more = f"; and {len(fetches) - _SHOWN} more addresses" if len(fetches) > _SHOWN else ""
         advice = ": point the name at this service" if finding.conclusive else ""
-        return self._bad(finding.kind, f"is not answered by this service{advice}. Seen: {seen}{more}", finding.must_act, finding.conclusive)
+        return self._bad(finding.kind, f"is not answered by this service{advice}. Seen: {seen}{more}", finding.must_act, conclusive)
 
     def _bad(self, kind: str, detail: str, must_act: Actor, conclusive: bool = True) -> PreflightVerdict:
         problem = Problem(_URN + kind, f"{self.name} {detail}", must_act, self.now, failed_name=self.name.value)
@@ -190,6 +190,13 @@ def _reaches(fetches: Sequence[Fetch]) -> bool:
     if v6 and all(fetch.finding is Finding.GOOD for fetch in v6):
         return True
     return bool(v4) and all(fetch.finding is Finding.GOOD for fetch in v4) and all(_is_good_or_silent(fetch) for fetch in v6)
+
+
+def _falls_back(fetches: Sequence[Fetch], bad: Sequence[Fetch]) -> bool:
+    """Whether all that is bad is a refused first connection over IPv6 beside a good IPv4: some CAs then try IPv4, so it forbids nothing."""
+    v4 = [fetch for fetch in fetches if fetch.address.version == 4]
+    refused = all(fetch.finding is Finding.REFUSED and fetch.address.version == 6 and fetch.redirects == 0 for fetch in bad)
+    return refused and bool(v4) and all(fetch.finding is Finding.GOOD for fetch in v4)
 
 
 def _is_good_or_silent(fetch: Fetch) -> bool:

@@ -77,7 +77,7 @@ def build_server(
             ("grpc.max_send_message_length", max_send_bytes),
             # Envoy's `connection_keepalive` may ping often and without a stream: never answer that with GOAWAY ENHANCE_YOUR_CALM.
             ("grpc.keepalive_permit_without_calls", 1),
-            ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+            ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
             ("grpc.http2.max_ping_strikes", 0),
             # A peer that vanished without a FIN is noticed within about 80 seconds.
             ("grpc.keepalive_time_ms", 60_000),

@@ -15,7 +15,7 @@ from controlplane.endpoints.secret_stream import DELTA_ADS, DELTA_SDS, NAMES_PER
 from controlplane.endpoints.wire_codec import decode_sotw_request, encode_sotw_response
 from controlplane.usecases.known_secrets import KnownSecret
 from controlplane.usecases.secrets import SecretDirectory
-from controlplane.xds.messages import MalformedRequest, Response
+from controlplane.xds.messages import MAX_RESPONSE_RESOURCES, MalformedRequest, Response
 from controlplane.xds.sotw import SotwSubscription
 from controlplane.xds.subscription import Claim
 from controlplane.xds.type_urls import SECRET
@@ -26,11 +26,23 @@ _Context = grpc.aio.ServicerContext[bytes, bytes]
 _Stream = Callable[[AsyncIterator[bytes], _Context], Awaitable[None]]
 
 
+MAX_SECRETS_PER_STREAM = 20_000
+"""At about 37 kB of an Envoy's memory for each: 0.7 GB."""
+
+
 class SdsServer:
     """The services that hand out secrets. Call `close` before the server is stopped."""
 
-    def __init__(self, directory: SecretDirectory) -> None:
+    def __init__(self, directory: SecretDirectory, *, max_secrets_per_stream: int = MAX_SECRETS_PER_STREAM) -> None:
+        """Makes the services. A client of the incremental variant is given so many secrets at most; the longest unasked go first.
+
+        Raises:
+            ValueError: `max_secrets_per_stream` is less than one answer may bring.
+        """
+        if max_secrets_per_stream < MAX_RESPONSE_RESOURCES:
+            raise ValueError(f"max_secrets_per_stream is less than {MAX_RESPONSE_RESOURCES}")
         self._directory = directory
+        self._max_secrets = max_secrets_per_stream
         self._streams: set[SecretStream[Any]] = set()
         self._draining = False
         self._idle = asyncio.Event()
@@ -72,7 +84,7 @@ class SdsServer:
         async def serve(requests: AsyncIterator[bytes], context: _Context) -> None:
             if self._draining:
                 await _abort(context, grpc.StatusCode.UNAVAILABLE, "this replica is stopping")
-            stream = SecretStream(variant, self._directory, context.write)
+            stream = SecretStream(variant, self._directory, context.write, self._max_secrets)
             self._streams.add(stream)
             self._idle.clear()
             try:

@@ -44,31 +44,41 @@ RequestT = TypeVar("RequestT", DeltaRequest, SotwRequest)
 class Variant(Generic[RequestT]):
     """A variant of the protocol: how its messages are read and written, and its state machine.
 
-    `label` is for metrics. `implied_type` is the type of a request that names none; empty where requests must name one.
+    `label` is for metrics. `subscribe` takes the type and how many resources a client is given at most. `implied_type` is the type of a request that names none; empty where requests must name one.
     """
 
     label: str
     implied_type: str
     decode: Callable[[bytes], RequestT]
     encode: Callable[[Response], bytes]
-    subscribe: Callable[[str], Subscription[RequestT]]
+    subscribe: Callable[[str, int], Subscription[RequestT]]
+
+
+def _sotw(type_url: str, _max_resources: int) -> SotwSubscription:
+    """Returns a subscription without a bound: a request names all that is wanted, and nothing can be taken away from its client."""
+    return SotwSubscription(type_url)
 
 
 DELTA_ADS = Variant("delta_ads", "", decode_delta_request, encode_delta_response, DeltaSubscription)
 DELTA_SDS = Variant("delta_sds", SECRET, decode_delta_request, encode_delta_response, DeltaSubscription)
-SOTW_ADS = Variant("sotw_ads", "", decode_sotw_request, encode_sotw_response, SotwSubscription)
-SOTW_SDS = Variant("sotw_sds", SECRET, decode_sotw_request, encode_sotw_response, SotwSubscription)
+SOTW_ADS = Variant("sotw_ads", "", decode_sotw_request, encode_sotw_response, _sotw)
+SOTW_SDS = Variant("sotw_sds", SECRET, decode_sotw_request, encode_sotw_response, _sotw)
 
 
 class SecretStream(Generic[RequestT]):
     """A stream while it lasts. Call `serve` once."""
 
-    def __init__(self, variant: Variant[RequestT], directory: SecretDirectory, write: Callable[[bytes], Awaitable[None]]) -> None:
-        """Makes a stream whose answers go to `write`, which waits while the client does not read."""
+    def __init__(
+        self, variant: Variant[RequestT], directory: SecretDirectory, write: Callable[[bytes], Awaitable[None]], max_secrets: int
+    ) -> None:
+        """Makes a stream whose answers go to `write`, which waits while the client does not read.
+
+        The client is given `max_secrets` at most.
+        """
         self._variant: Variant[RequestT] = variant
         self._directory = directory
         self._write = write
-        self._subscription: Subscription[RequestT] = variant.subscribe(SECRET)
+        self._subscription: Subscription[RequestT] = variant.subscribe(SECRET, max_secrets)
         self._held: set[str] = set()
         self._work = asyncio.Event()
         self._ended = False

@@ -19,6 +19,10 @@ Nonces pair an answer with its ACK or NACK and never block: subscriptions in a r
 the client goes on with what it has, and sending it the same again would only be refused again. After a reconnection the client says
 which versions it has, and what differs is sent.
 
+Strangers decide what an edge asks for, and each spelling of a name is one more secret in its memory. So a client is given so many
+resources at most: what it fetched longest ago is removed, in the answer that brings a new one, and forgotten; a client that needs it
+asks again. What the client waits for is never removed in this way.
+
 Where the page leaves a choice:
 - A name in both lists of a request is subscribed: to be told of a name that is not wanted is harmless, to wait for one is not.
 - A name that cannot exist (see `resource_names`) is answered as removed at once and not kept, so that strangers' names take no room.
@@ -28,11 +32,11 @@ Where the page leaves a choice:
 - A name that is not UTF-8 is not answered at all: the answer would be refused and the stream with it.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
 from controlplane.xds.cutting import cut
-from controlplane.xds.messages import DeltaRequest, RequestOutcome, Resource, Response
+from controlplane.xds.messages import MAX_RESPONSE_RESOURCES, DeltaRequest, RequestOutcome, Resource, Response
 from controlplane.xds.resource_names import canonical_name, is_answerable
 from controlplane.xds.subscription import REMOVED, Claim, HeldName, NameTable, SentAnswers, V
 
@@ -40,8 +44,17 @@ from controlplane.xds.subscription import REMOVED, Claim, HeldName, NameTable, S
 class DeltaSubscription:
     """The subscription of one client to one type of resource, on one stream of incremental xDS. See the table above."""
 
-    def __init__(self, type_url: str) -> None:
+    def __init__(self, type_url: str, max_resources: int | None = None) -> None:
+        """Makes a subscription without names. The client is given `max_resources` at most; None: as many as it asks for.
+
+        Raises:
+            ValueError: `max_resources` is less than one answer may bring.
+        """
+        if max_resources is not None and max_resources < MAX_RESPONSE_RESOURCES:
+            raise ValueError(f"max_resources is less than {MAX_RESPONSE_RESOURCES}")
         self._type_url = type_url
+        self._max_resources = max_resources
+        self._fetched: dict[bytes, None] = {}
         self._names = NameTable()
         self._sent = SentAnswers()
         self._owed: dict[bytes, None] = {}
@@ -74,6 +87,7 @@ class DeltaSubscription:
         entry = self._names.hold(name, key)
         if held_version:
             entry.told = held_version
+            self._fetched[name] = None
             self._check[name] = None
         else:
             self._check.pop(name, None)
@@ -81,7 +95,7 @@ class DeltaSubscription:
 
     def _unsubscribe(self, name: bytes) -> None:
         self._names.release(name)
-        for due in (self._owed, self._check, self._impossible):
+        for due in (self._owed, self._check, self._impossible, self._fetched):
             due.pop(name, None)
 
     def changed(self, keys: Iterable[str]) -> None:
@@ -119,6 +133,7 @@ class DeltaSubscription:
     ) -> Iterator[Resource | bytes]:
         impossible, self._impossible = self._impossible, {}
         yield from impossible
+        claimed = {claim.name for claim in claims}
         for claim in claims:
             entry = self._names.get(claim.name)
             if entry is None:
@@ -127,8 +142,22 @@ class DeltaSubscription:
                 self._put_back(claim)
                 continue
             item = _fulfil(claim, entry, known[claim.key], body)
-            if item is not None:
-                yield item
+            if item is None:
+                continue
+            self._fetched.pop(claim.name, None)
+            yield item
+            if isinstance(item, Resource) and self._names.get(claim.name) is entry:
+                self._fetched[claim.name] = None
+                yield from self._evict(claimed)
+
+    def _evict(self, claimed: Container[bytes]) -> Iterator[bytes]:
+        """Forgets what is too much, and yields it to be removed: never a name of the same answer, nor one that the client waits for."""
+        if self._max_resources is None or len(self._fetched) <= self._max_resources:
+            return
+        idle = (name for name in self._fetched if name not in self._owed and name not in claimed)
+        for name in list(islice(idle, len(self._fetched) - self._max_resources)):
+            self._unsubscribe(name)
+            yield name
 
     def _put_back(self, claim: Claim) -> None:
         if claim.owed:

@@ -41,6 +41,9 @@ class Installation:
         self.xds, self.api = f"127.0.0.1:{xds}", f"127.0.0.1:{api}"
         self.serve_metrics, self.worker_metrics = f"127.0.0.1:{serve_metrics}", f"127.0.0.1:{worker_metrics}"
         self.roots = directory / "roots.pem"
+        self.dns_resolver = ""
+        """What the pre-flight asks; empty: the DNS server that Pebble asks."""
+        self.upstream: str
         self.pebble: Pebble
         self.valkey: EmbeddedValkey
         self.serve: ChildProcess
@@ -63,7 +66,7 @@ class Installation:
             f"--redis-url={self.valkey.url}",
             f"--acme-directory={self.pebble.directory_url}",
             f"--acme-ca-bundle={self.pebble.ca_bundle}",
-            f"--dns-resolver={self.pebble.dns_resolver}",
+            f"--dns-resolver={self.dns_resolver or self.pebble.dns_resolver}",
             f"--http01-port={self.http_port}",
             "--preflight-allow=127.0.0.0/8",
             f"--metrics-address={self.worker_metrics}",
@@ -151,6 +154,12 @@ class Installation:
         body = await asyncio.to_thread(lambda: urllib.request.urlopen(url, timeout=10).read())
         return {stat["name"]: stat["value"] for stat in json.loads(body)["stats"] if "value" in stat}
 
+    async def metrics(self, address: str) -> dict[str, float]:
+        """The samples of a role's metrics address, by name with labels."""
+        body = await asyncio.to_thread(lambda: urllib.request.urlopen(f"http://{address}/metrics", timeout=10).read().decode())
+        samples = (line.rpartition(" ") for line in body.splitlines() if line and not line.startswith("#"))
+        return {name: float(value) for name, _, value in samples}
+
     def orders_at_pebble(self) -> int:
         """How many orders Pebble has taken, by its own log."""
         return len(re.findall(r'Added order "', (self.directory / "pebble" / "pebble.log").read_text()))
@@ -182,13 +191,13 @@ async def installation(directory: Path, *, worker: bool = True, scheme: Scheme =
         made.pebble = await stack.enter_async_context(Pebble(directory / "pebble", PebblePorts.free(http=made.http_port)))
         made.roots.write_bytes(await made.pebble.roots())
         made.valkey = await start_valkey(directory)
-        stack.push_async_callback(made.valkey.stop)
+        stack.push_async_callback(lambda: made.valkey.stop())
         page = DemonstrationPage()
-        upstream = await page.start()
+        made.upstream = await page.start()
         stack.push_async_callback(page.close)
         await made.start_serve()
         stack.push_async_callback(lambda: made.serve.terminate())
-        await made.start_edge(upstream)
+        await made.start_edge(made.upstream)
         stack.push_async_callback(lambda: made.envoy.terminate())
         if worker:
             await made.start_worker()

@@ -1,9 +1,9 @@
 """A CA whose replies get lost, or that refuses, on the way to a real one."""
 
 from collections import Counter
-from collections.abc import Awaitable, Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from controlplane.core.ports import AcmeError, AcmeProblem, AcmeUnreachable, CertificateAuthority, RemoteAuthorization, RemoteOrder
 from controlplane.core.redacted import SecretBytes
@@ -16,13 +16,14 @@ class FaultyAuthority:
     """`CertificateAuthority` in front of another.
 
     `lost` has methods whose next so many replies are lost after they took effect; `refused` has methods whose next call is refused
-    before it is sent; `calls` counts what arrived.
+    before it is sent; `foreign_chain` is what is downloaded in place of the real chain; `calls` counts what arrived.
     """
 
     real: CertificateAuthority
     lost: Counter[str] = field(default_factory=Counter)
     refused: dict[str, AcmeProblem] = field(default_factory=dict)
     unreachable: bool = False
+    foreign_chain: tuple[bytes, ...] = ()
     calls: Counter[str] = field(default_factory=Counter)
     ordered: list[tuple[str, ...]] = field(default_factory=list)
     order_urls: list[str] = field(default_factory=list)
@@ -35,7 +36,7 @@ class FaultyAuthority:
     async def new_order(self, names: Sequence[str]) -> RemoteOrder:
         """See `CertificateAuthority`."""
         self.ordered.append(tuple(names))
-        return await self._pass("new_order", self._noted(self.real.new_order(names)))
+        return await self._pass("new_order", self._noted(tuple(names)))
 
     async def order(self, url: str) -> RemoteOrder:
         """See `CertificateAuthority`."""
@@ -55,21 +56,22 @@ class FaultyAuthority:
 
     async def download(self, certificate_url: str) -> tuple[bytes, ...]:
         """See `CertificateAuthority`."""
-        return await self._pass("download", self.real.download(certificate_url))
+        chain = await self._pass("download", self.real.download(certificate_url))
+        return self.foreign_chain or chain
 
     async def key_authorization(self, token: str) -> SecretBytes:
         """See `CertificateAuthority`."""
         return await self.real.key_authorization(token)
 
-    async def _noted(self, order: Awaitable[RemoteOrder]) -> RemoteOrder:
-        placed = await order
+    async def _noted(self, names: tuple[str, ...]) -> RemoteOrder:
+        placed = await self.real.new_order(names)
         self.order_urls.append(placed.url)
         return placed
 
-    async def _pass(self, method: str, call: Awaitable[T]) -> T:
+    async def _pass(self, method: str, call: Coroutine[Any, Any, T]) -> T:
         problem = self.refused.pop(method, None)
         if problem is not None or self.unreachable:
-            call.close()  # type: ignore[attr-defined]
+            call.close()
             if problem is not None:
                 raise AcmeError(problem)
             raise AcmeUnreachable("connection refused", sent=False)

@@ -22,10 +22,13 @@ class TablePreflight:
     tokens: InMemoryTokens
     verdicts: dict[str, PreflightVerdict] = field(default_factory=dict)
     checked: list[str] = field(default_factory=list)
+    broken: Exception | None = None
 
     async def check(self, name: DomainName, token: str, expected_body: bytes) -> PreflightVerdict:
         """See `Preflight.check`."""
         self.checked.append(name.value)
+        if self.broken is not None:
+            raise self.broken
         record = await self.tokens.find(token)
         assert record is not None
         assert expected_body == record.key_authorization.reveal()

@@ -15,7 +15,7 @@ from controlplane.core.errors import LeaseLost, Unavailable
 from controlplane.core.managed_domain import Actor, DomainState, DomainStatus
 from controlplane.core.names import DomainName
 from controlplane.core.order import Phase
-from controlplane.core.ports import AcmeProblem, Work
+from controlplane.core.ports import AcmeProblem
 from controlplane.usecases.issuance_metrics import Outcome
 from tests.fakes import samples
 from tests.fakes.issuer import LEASE, Issuer, running_issuer
@@ -409,23 +409,8 @@ async def test_a_renewal_drops_a_name_rather_than_expire(issuer: Issuer) -> None
 async def test_a_rejected_chain_is_not_stored(issuer: Issuer) -> None:
     """A chain for another key is not stored: the CA must act, and the order is over."""
     await issuer.work.add(samples.spec(SHOP))
-    real = issuer.authority.download
-
-    async def foreign(certificate_url: str) -> tuple[bytes, ...]:
-        await real(certificate_url)
-        return (samples.certificate(SHOP).leaf,)
-
-    authority = issuer.authority
-    issuance = issuer.issuance(authority)
-
-    class ForeignChain(type(authority)):  # type: ignore[misc]
-        async def download(self, certificate_url: str) -> tuple[bytes, ...]:
-            return await foreign(certificate_url)
-
-    issuance._authority = ForeignChain(authority.real)
-    lease = await issuer.work.acquire(DomainName(SHOP), "worker", LEASE)
-    assert lease is not None
-    assert await issuance.carry_out(lease) is Outcome.FAILED_CA
+    issuer.authority.foreign_chain = (samples.certificate(SHOP).leaf,)
+    assert await issuer.attempt(SHOP) is Outcome.FAILED_CA
     status = issuer.status(SHOP)
     assert status.last_error is not None
     assert ("urn:certplane:error:chainRejected", DomainState.FAILED) == (status.last_error.type, status.state)
@@ -493,11 +478,7 @@ async def test_a_paused_domain_is_left_alone(issuer: Issuer) -> None:
 async def test_an_unexpected_error_is_written_and_put_off(issuer: Issuer) -> None:
     """A defect of ours fails the one domain with no detail to the outside, and it is not taken up again at once."""
     await issuer.work.add(samples.spec(SHOP))
-
-    async def broken(*_: object) -> Work:
-        raise RuntimeError("internal detail")
-
-    issuer.preflight.check = broken  # type: ignore[method-assign, assignment]
+    issuer.preflight.broken = RuntimeError("internal detail")
     assert await issuer.attempt(SHOP) is Outcome.FAILED_OPERATOR
     error = issuer.status(SHOP).last_error
     assert error is not None

@@ -2,8 +2,9 @@
 
 import pytest
 
+from controlplane.xds.delta import DeltaSubscription
 from controlplane.xds.messages import MAX_RESPONSE_BYTES, MAX_RESPONSE_RESOURCES, Acknowledgement, DeltaRequest
-from tests.unit.xds.transcript import REFUSED, DeltaTranscript, Thing, told
+from tests.unit.xds.transcript import REFUSED, TYPE, DeltaTranscript, Thing, told
 
 
 def test_a_first_request_is_answered_with_what_exists_and_what_does_not():
@@ -259,6 +260,62 @@ def test_answers_are_cut_by_size():
     claims = huge.subscription.take(1000)
     answers = list(huge.subscription.answers(claims, huge.world.known(claims), lambda _: bytes(2 * MAX_RESPONSE_BYTES)))
     assert [1, 1] == [len(answer.resources) for answer in answers]
+
+
+def _bounded(existing: int, limit: int) -> DeltaTranscript:
+    stream = DeltaTranscript(**{f"n{number}_example": "1" for number in range(existing)})
+    stream.subscription = DeltaSubscription(TYPE, limit)
+    return stream
+
+
+def test_what_was_fetched_longest_ago_makes_room():
+    """Beyond the limit each new resource comes with the removal of the oldest, which is released and not pushed any more."""
+    stream = _bounded(70, 64)
+    names = [key.encode() for key in stream.world.versions]
+    stream.request(*names[:64])
+    stream.change("n0.example", "2")
+    (answer,) = stream.request(names[64])
+    assert ([names[64]], (names[1],)) == ([resource.name for resource in answer.resources], answer.removed)
+    assert [] == stream.change("n1.example", "2")
+    stream.request()
+    assert ("n1.example",) == stream.outcome.released
+    assert ({b"n0.example": "3"}, set()) == told(stream.change("n0.example", "3"))
+
+
+def test_room_is_not_made_by_what_a_client_waits_for():
+    """A name that was asked for again is answered, however long ago it was fetched."""
+    stream = _bounded(66, 64)
+    names = [key.encode() for key in stream.world.versions]
+    stream.request(*names[:64])
+    assert ({names[64]: "1", names[0]: "1"}, {names[1]}) == told(stream.request(names[64], names[0]))
+
+
+def test_an_unbounded_request_ends_within_the_bound():
+    """More names than the limit in one request: the client ends with the limit, and no answer holds a name twice."""
+    stream = _bounded(300, 64)
+    has: set[bytes] = set()
+    for answer in stream.request(*(key.encode() for key in stream.world.versions)):
+        versions, removed = told([answer])
+        has = (has | set(versions)) - removed
+    assert {key.encode() for key in list(stream.world.versions)} >= has
+    assert 64 <= len(has) <= 300
+    stream.world.versions["one.more"] = "1"
+    versions, removed = told(stream.request(b"one.more"))
+    assert 64 == len((has | set(versions)) - removed)
+
+
+def test_names_from_an_earlier_stream_count():
+    """What a reconnecting client holds counts towards its limit."""
+    stream = _bounded(66, 64)
+    names = [key.encode() for key in stream.world.versions]
+    assert [] == stream.request(*names[:64], versions=dict.fromkeys(names[:64], "1"))
+    assert ({names[64]: "1"}, {names[0]}) == told(stream.request(names[64]))
+
+
+def test_a_bound_below_one_answer_is_refused():
+    """A client must be able to hold what one answer brings."""
+    with pytest.raises(ValueError, match="max_resources"):
+        DeltaSubscription(TYPE, MAX_RESPONSE_RESOURCES - 1)
 
 
 def test_bodies_do_not_show_themselves():

@@ -1,0 +1,236 @@
+"""Signed requests: nonces, Retry-After, and replies that are not ACME."""
+
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from josepy.jwk import JWKEC
+
+from controlplane import __version__
+from controlplane.adapters.acme_replies import authorization_of, chain_of, order_of, problem_of, retry_after
+from controlplane.adapters.acme_transport import AcmeTransport, NoncePool
+from controlplane.core.ports import AcmeError, AcmeProblem, AcmeUnreachable
+from controlplane.embedded.free_ports import free_ports
+from tests.fakes.scripted_ca import Answer, ScriptedCa, problem, scripted_ca
+
+NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+KEY = JWKEC(key=ec.generate_private_key(ec.SECP256R1()))
+
+
+@pytest.fixture
+def ca() -> Iterator[ScriptedCa]:
+    """A scripted CA."""
+    with scripted_ca() as running:
+        yield running
+
+
+@pytest.fixture
+def transport(ca: ScriptedCa) -> Iterator[AcmeTransport]:
+    """A transport to it."""
+    made = AcmeTransport(f"{ca.url}/dir", lambda: NOW)
+    yield made
+    made.close()
+
+
+def post(transport: AcmeTransport, ca: ScriptedCa, endpoint: str = "order"):
+    return transport.post(endpoint, f"{ca.url}/order", None, KEY, "https://ca/acct/1")
+
+
+def test_a_bad_nonce_is_retried_with_the_nonce_of_the_refusal(ca: ScriptedCa, transport: AcmeTransport) -> None:
+    """Five refusals with badNonce are got over at once, each time with the nonce that the refusal brought, and no newNonce."""
+    ca.script = [*(problem("badNonce") for _ in range(5)), Answer()]
+    assert 200 == post(transport, ca).status
+    assert ["GET /dir", "HEAD /nonce"] + 6 * ["POST /order"] == ca.requests
+    assert ca.given_nonces[1:7] == ca.used_nonces
+
+
+def test_the_sixth_bad_nonce_is_the_cas_trouble(ca: ScriptedCa, transport: AcmeTransport) -> None:
+    """A CA that refuses six nonces in a row is not asked a seventh time."""
+    ca.script = [problem("badNonce") for _ in range(7)]
+    with pytest.raises(AcmeError) as caught:
+        post(transport, ca)
+    assert "urn:ietf:params:acme:error:badNonce" == caught.value.problem.type
+    assert 1 == len(ca.script)
+
+
+def test_nonces_are_used_again(ca: ScriptedCa, transport: AcmeTransport) -> None:
+    """The nonce of each reply, refusals included, serves the next request: newNonce is asked once."""
+    ca.script = [Answer(), problem("malformed"), Answer()]
+    post(transport, ca)
+    with pytest.raises(AcmeError):
+        post(transport, ca)
+    post(transport, ca)
+    assert 1 == ca.requests.count("HEAD /nonce")
+    assert 3 == len(set(ca.used_nonces))
+
+
+def test_the_pool_never_gives_a_nonce_twice() -> None:
+    """Threads that take at once get different nonces, and None when there are no more."""
+    pool = NoncePool(1000)
+    for number in range(1000):
+        pool.put(str(number))
+    taken: list[str] = []
+
+    def take() -> None:
+        while (nonce := pool.take()) is not None:
+            taken.append(nonce)
+
+    threads = [threading.Thread(target=take) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert 1000 == len(set(taken)) == len(taken)
+
+
+def test_the_pool_forgets_the_oldest() -> None:
+    """A bounded pool keeps the freshest nonces, and no empty ones."""
+    pool = NoncePool(2)
+    for nonce in ("a", "b", "c", None, ""):
+        pool.put(nonce)
+    assert ["c", "b", None] == [pool.take(), pool.take(), pool.take()]
+
+
+@pytest.mark.parametrize(("value", "seconds"), [("120", 120.0), ("Tue, 24 Nov 2026 12:00:30 GMT", 30.0), ("nonsense", None)])
+def test_retry_after_is_kept_with_a_problem(ca: ScriptedCa, transport: AcmeTransport, value: str, seconds: float | None) -> None:
+    """A problem document keeps its HTTP status and its Retry-After."""
+    ca.script = [problem("rateLimited", 429, **{"Retry-After": value})]
+    with pytest.raises(AcmeError) as caught:
+        post(transport, ca)
+    assert AcmeProblem("urn:ietf:params:acme:error:rateLimited", "it is rateLimited", 429, seconds) == caught.value.problem
+
+
+def test_a_conflict_keeps_its_problem(ca: ScriptedCa, transport: AcmeTransport) -> None:
+    """HTTP 409 is a problem like every other."""
+    ca.script = [problem("alreadyReplaced", 409)]
+    with pytest.raises(AcmeError) as caught:
+        post(transport, ca)
+    assert ("urn:ietf:params:acme:error:alreadyReplaced", 409) == (caught.value.problem.type, caught.value.problem.status)
+
+
+def test_a_balancers_503_is_no_problem_document(ca: ScriptedCa, transport: AcmeTransport) -> None:
+    """An error page without JSON is an unusable answer, and its Retry-After is kept."""
+    ca.script = [Answer(503, b"<html>busy</html>", {"Content-Type": "text/html", "Retry-After": "7"})]
+    with pytest.raises(AcmeUnreachable) as caught:
+        post(transport, ca)
+    assert (True, 7.0) == (caught.value.sent, caught.value.retry_after)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(301, b"", {"Location": "http://127.0.0.1:1/"}),
+        Answer(500, b"not json", {"Content-Type": "application/problem+json"}),
+        Answer(400, b"[]", {"Content-Type": "application/problem+json"}),
+        Answer(404, b""),
+        Answer(200, b"x" * ((1 << 20) + 1)),
+    ],
+)
+def test_what_is_not_acme_is_no_answer(ca: ScriptedCa, transport: AcmeTransport, answer: Answer) -> None:
+    """Redirects, broken problem documents, bare 404s to newOrder and endless bodies are unusable answers."""
+    ca.script = [answer]
+    with pytest.raises(AcmeUnreachable):
+        post(transport, ca, "new_order")
+
+
+def test_a_bare_404_to_an_order_says_that_it_is_gone(ca: ScriptedCa, transport: AcmeTransport) -> None:
+    """A CA that has forgotten an order may say so with the status alone."""
+    ca.script = [Answer(404, b"")]
+    with pytest.raises(AcmeError) as caught:
+        post(transport, ca)
+    assert AcmeProblem("about:blank", "HTTP status 404", 404) == caught.value.problem
+
+
+def test_a_cut_reply_was_sent(ca: ScriptedCa, transport: AcmeTransport) -> None:
+    """A connection that breaks after the request may have had an effect."""
+    ca.script = [Answer(cut=True)]
+    with pytest.raises(AcmeUnreachable) as caught:
+        post(transport, ca)
+    assert caught.value.sent
+
+
+def test_a_refused_connection_was_not_sent() -> None:
+    """Nobody listening means that nothing arrived."""
+    transport = AcmeTransport(f"http://127.0.0.1:{free_ports(1)[0]}/dir", lambda: NOW)
+    with pytest.raises(AcmeUnreachable) as caught:
+        transport.resource("newOrder")
+    assert not caught.value.sent
+
+
+def test_a_directory_without_the_resource_is_no_directory(ca: ScriptedCa, transport: AcmeTransport) -> None:
+    """A directory that lacks what we need is an unusable answer."""
+    with pytest.raises(AcmeUnreachable, match="has no newAccount"):
+        transport.resource("newAccount")
+
+
+def test_the_environment_changes_nothing(ca: ScriptedCa, transport: AcmeTransport, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Proxies and roots of the environment are ignored, and the User-Agent says who asks (RFC 8555 section 6.1)."""
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "nowhere"))
+    ca.script = [Answer()]
+    post(transport, ca)
+    assert {f"certplane/{__version__} acme-python"} == ca.user_agents
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("0", 0.0),
+        (" 5 ", 5.0),
+        ("99999999999", 604800.0),
+        ("Tue, 24 Nov 2026 11:59:00 GMT", 0.0),
+        ("Tue, 24 Nov 2026 13:00:00 +0000", 3600.0),
+        ("-5", None),
+        ("1.5", None),
+        ("²", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_retry_after_in_all_its_forms(value: str | None, seconds: float | None) -> None:
+    """Seconds and dates are understood, a week at most and never less than nothing; all else is as if it were not there."""
+    assert seconds == retry_after(value, NOW)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"null", b"[]", b"{}", b'{"status": 5}', b'{"status": "pending", "finalize": "f", "authorizations": "a"}', b"\xff"],
+)
+def test_what_is_not_an_order_is_no_answer(body: bytes) -> None:
+    """JSON of another shape is an unusable answer, not a TypeError."""
+    with pytest.raises(AcmeUnreachable):
+        order_of("https://ca/o/1", body, None)
+    with pytest.raises(AcmeUnreachable):
+        authorization_of("https://ca/a/1", body)
+
+
+def test_an_order_with_a_status_of_its_own_is_read() -> None:
+    """A status that RFC 8555 does not have is passed on."""
+    order = order_of("u", b'{"status": "expired", "finalize": "f", "authorizations": [], "expires": "2026-11-24T12:00:00Z"}', 3.0)
+    assert ("expired", NOW, 3.0) == (order.status, order.expire_time, order.retry_after)
+
+
+def test_the_error_of_any_challenge_is_told() -> None:
+    """An authorization that failed over another challenge than HTTP-01 still tells its error."""
+    body = b"""{"status": "invalid", "identifier": {"type": "dns", "value": "a.example"}, "challenges": [
+        {"type": "dns-01", "status": "invalid", "error": {"type": "urn:x", "detail": "no TXT"}},
+        {"type": "http-01", "status": "pending", "url": "c", "token": "t"}]}"""
+    found = authorization_of("u", body)
+    assert (AcmeProblem("urn:x", "no TXT"), "c", "t") == (found.error, found.challenge_url, found.token)
+
+
+def test_subproblems_are_read_one_level_deep() -> None:
+    """Subproblems name their identifier; a document nested in itself is not followed down."""
+    inner = {"type": "urn:inner", "detail": "d", "identifier": {"type": "dns", "value": "a.example"}, "subproblems": [{"type": "urn:deep"}]}
+    read = problem_of({"type": "urn:outer", "title": "only a title", "subproblems": [inner, "junk"]})
+    assert AcmeProblem("urn:outer", "only a title", subproblems=(("a.example", AcmeProblem("urn:inner", "d")),)) == read
+
+
+def test_a_chain_that_is_not_pem_is_no_answer() -> None:
+    """What is not PEM is an unusable answer."""
+    with pytest.raises(AcmeUnreachable):
+        chain_of(b"not a certificate")
