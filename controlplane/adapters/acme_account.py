@@ -70,6 +70,11 @@ class AcmeAccount:
                     self._opened = await self._open_or_make()
         return self._opened
 
+    @property
+    def known_url(self) -> str:
+        """The account's URL, empty as long as the account was not needed."""
+        return self._opened.url if self._opened is not None else ""
+
     def lost(self) -> None:
         """Is told that the CA does not know the account. It is not registered again: only a changed record helps, so it is read again."""
         _log.error("the CA does not know the account; it takes `certplane account forget` to make a new one", directory_url=self._directory)

@@ -77,6 +77,11 @@ class AcmeClient:
         """The directory's URL."""
         return self._directory_url
 
+    @property
+    def account_url(self) -> str:
+        """The account's URL, as CAA's `accounturi` names it (RFC 8657); empty as long as the account was not needed."""
+        return self._account.known_url
+
     async def ensure_account(self) -> str:
         """Opens or makes the account, which every other call does at need; returns its URL."""
         return (await self._account.ensure()).url

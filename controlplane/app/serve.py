@@ -1,6 +1,7 @@
 """What `certplane serve` is made of."""
 
 import asyncio
+import contextlib
 import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -33,6 +34,7 @@ from controlplane.usecases.expiry import ExpiryWatch
 from controlplane.usecases.secrets import SecretDirectory
 
 _DRAIN_SECONDS = 5.0
+_FOLLOWING_SECONDS = 2.0
 
 _log = structlog.get_logger(__name__)
 
@@ -92,6 +94,10 @@ async def serve(settings: ServeSettings, stop: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(asyncio.to_thread(load_public_suffixes))
             running = [tasks.create_task(work) for work in (directory.run(), expiry.run(), health.run())]
+            with contextlib.suppress(TimeoutError):
+                # A store that is away must not keep Envoys from being told so.
+                async with asyncio.timeout(_FOLLOWING_SECONDS):
+                    await directory.following()
             await health.refresh()
             announce_ready(xds=xds.address, api=api.address, metrics=metrics_address)
             await stop.wait()

@@ -28,7 +28,7 @@ DURATION: Final = Histogram(
 )
 STREAMS: Final = Gauge("certplane_grpc_open_streams", "gRPC calls with a stream of answers that are open now.", ["method"])
 
-_QUIET_PREFIXES: Final = ("/grpc.health.", "/grpc.reflection.")
+_QUIET_PREFIXES: Final = ("/grpc.health.", "/grpc.reflection.", "/envoy.service.auth.")
 
 _log = structlog.get_logger(__name__)
 

@@ -44,7 +44,8 @@ RequestT = TypeVar("RequestT", DeltaRequest, SotwRequest)
 class Variant(Generic[RequestT]):
     """A variant of the protocol: how its messages are read and written, and its state machine.
 
-    `label` is for metrics. `subscribe` takes the type and how many resources a client is given at most. `implied_type` is the type of a request that names none; empty where requests must name one.
+    `label` is for metrics. `implied_type` is the type of a request that names none; empty where requests must name one. `subscribe`
+    takes the type and how many resources a client is given at most.
     """
 
     label: str

@@ -155,9 +155,10 @@ class DeltaSubscription:
         if self._max_resources is None or len(self._fetched) <= self._max_resources:
             return
         idle = (name for name in self._fetched if name not in self._owed and name not in claimed)
-        for name in list(islice(idle, len(self._fetched) - self._max_resources)):
+        evicted = list(islice(idle, len(self._fetched) - self._max_resources))
+        for name in evicted:
             self._unsubscribe(name)
-            yield name
+        yield from evicted
 
     def _put_back(self, claim: Claim) -> None:
         if claim.owed:

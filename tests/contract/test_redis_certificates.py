@@ -1,6 +1,5 @@
 """CertificateStore, TokenStore and AccountStore on a real Valkey: authenticity above all."""
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -17,7 +16,7 @@ from controlplane.core.certificate import CertificateRecord
 from controlplane.core.errors import RecordRejected
 from controlplane.core.managed_domain import DomainState, DomainStatus
 from controlplane.core.names import DomainName
-from controlplane.core.ports import AccountRecord, TokenRecord
+from controlplane.core.ports import TokenRecord
 from controlplane.core.redacted import SecretBytes
 from tests.fakes import samples
 
@@ -102,21 +101,6 @@ async def test_least_expiry_names_the_first_domain(client: Redis, authenticator:
     assert (record.not_after, "a.example.com") == await store.least_expiry()
 
 
-async def test_token_answers_until_it_is_withdrawn_or_ends(client: Redis, authenticator: RecordHmac) -> None:
-    """A planted token is found with its names; after withdrawal, or after its time, it is not."""
-    tokens = RedisTokenStore(client, authenticator)
-    record = TokenRecord("tok", SecretBytes(b"tok.thumb"), ("a.example.com",), samples.now() + timedelta(minutes=5))
-    await tokens.plant(record)
-    found = await tokens.find("tok")
-    assert found is not None
-    assert (b"tok.thumb", ("a.example.com",), record.expire_time) == (found.key_authorization.reveal(), found.names, found.expire_time)
-    assert await client.pttl(keys.token("tok")) > 0
-    await tokens.withdraw(["tok", "other"])
-    assert None is await tokens.find("tok")
-    await tokens.plant(replace(record, expire_time=samples.now() - timedelta(seconds=1)))
-    assert None is await tokens.find("tok")
-
-
 async def test_planted_token_of_a_stranger_is_not_answered(client: Redis, authenticator: RecordHmac) -> None:
     """A token record that was not made with the record key, or was moved to another token, is absent."""
     tokens = RedisTokenStore(client, authenticator)
@@ -124,18 +108,6 @@ async def test_planted_token_of_a_stranger_is_not_answered(client: Redis, authen
     await client.set(keys.token("other"), await client.get(keys.token("tok")))
     await client.set(keys.token("raw"), b"raw.thumb")
     assert (await tokens.find("other"), await tokens.find("raw")) == (None, None)
-
-
-async def test_account_is_created_once(client: Redis, authenticator: RecordHmac) -> None:
-    """The first record wins; its URL is added later; an operator can make it forgotten."""
-    accounts = RedisAccountStore(client, authenticator)
-    record = AccountRecord("https://ca.example/dir", "", samples.sealed(), b"\x02" * 32, samples.now())
-    assert None is await accounts.get(record.directory_url)
-    assert record == await accounts.create(record)
-    assert record == await accounts.create(replace(record, spki_digest=b"\x03" * 32))
-    await accounts.set_url(record.directory_url, "https://ca.example/acct/1")
-    assert replace(record, account_url="https://ca.example/acct/1") == await accounts.get(record.directory_url)
-    assert (await accounts.forget(record.directory_url), await accounts.forget(record.directory_url)) == (True, False)
 
 
 async def test_forged_account_is_an_error_and_not_a_missing_one(client: Redis, authenticator: RecordHmac) -> None:

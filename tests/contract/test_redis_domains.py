@@ -1,6 +1,5 @@
 """DomainStore on a real Valkey: creation, claims of additional names, pages, deletion."""
 
-import asyncio
 from dataclasses import replace
 
 import pytest
@@ -9,7 +8,7 @@ from redis.asyncio import Redis
 from controlplane.adapters import redis_keys as keys
 from controlplane.adapters.redis_client import connect
 from controlplane.adapters.redis_domains import RedisDomainStore
-from controlplane.core.errors import AlreadyExists, Conflict, InvalidArgument, NotFound, Unavailable
+from controlplane.core.errors import AlreadyExists, InvalidArgument, NotFound, Unavailable
 from controlplane.core.managed_domain import DomainState, DomainStatus
 from controlplane.core.names import DomainName
 from tests.fakes import samples
@@ -29,38 +28,6 @@ async def client(valkey_url: str):
 def store(client: Redis) -> RedisDomainStore:
     """The store under test."""
     return RedisDomainStore(client)
-
-
-async def test_created_domain_is_read_back_whole(store: RedisDomainStore) -> None:
-    """Spec, status and revision come back as they were written."""
-    spec = samples.spec("shop.example.com", "www.shop.example.com")
-    created = await store.create(spec, DomainStatus())
-    assert created == await store.get(SHOP)
-    assert spec == created.spec
-
-
-async def test_unknown_domain_is_none(store: RedisDomainStore) -> None:
-    """No domain, no record; an additional name is no domain of its own."""
-    await store.create(samples.spec("shop.example.com", "www.shop.example.com"), DomainStatus())
-    assert None is await store.get(DomainName("www.shop.example.com"))
-
-
-@pytest.mark.parametrize(
-    ("first", "second"),
-    [
-        (("a.example.com",), ("a.example.com",)),
-        (("a.example.com", "www.a.example.com"), ("www.a.example.com",)),
-        (("www.a.example.com",), ("a.example.com", "www.a.example.com")),
-        (("a.example.com", "www.a.example.com"), ("b.example.com", "www.a.example.com")),
-    ],
-    ids=["own-own", "additional-own", "own-additional", "additional-additional"],
-)
-async def test_name_belongs_to_one_domain(store: RedisDomainStore, first: tuple[str, ...], second: tuple[str, ...]) -> None:
-    """A name that a domain has, as its own or as an additional one, is refused to every other."""
-    await store.create(samples.spec(*first), DomainStatus())
-    with pytest.raises(AlreadyExists) as caught:
-        await store.create(samples.spec(*second), DomainStatus())
-    assert f"domains/{first[0]}" == caught.value.resource
 
 
 async def test_refused_creation_leaves_no_claim(store: RedisDomainStore, client: Redis) -> None:
@@ -91,35 +58,6 @@ async def test_stale_claim_blocks_nobody(store: RedisDomainStore, client: Redis)
     await store.create(samples.spec("own.example.com"), DomainStatus())
 
 
-async def test_only_one_of_many_concurrent_creations_wins(store: RedisDomainStore) -> None:
-    """Twenty domains that want the same additional name: one gets it."""
-    outcomes = await asyncio.gather(
-        *(store.create(samples.spec(f"d{index}.example.com", "www.example.com"), DomainStatus()) for index in range(20)),
-        return_exceptions=True,
-    )
-    assert sum(isinstance(outcome, AlreadyExists) for outcome in outcomes) == 19
-
-
-async def test_pages_list_each_domain_once(store: RedisDomainStore) -> None:
-    """All pages together hold every domain exactly once, in the same order each time."""
-    names = {f"d{index}.example.com" for index in range(53)}
-    for name in names:
-        await store.create(samples.spec(name), DomainStatus())
-
-    async def listing() -> list[str]:
-        found, token = [], ""
-        while True:
-            page = await store.list_page(7, token)
-            assert len(page.domains) <= 7
-            found += [str(domain.spec.fqdn) for domain in page.domains]
-            if not (token := page.next_token):
-                return found
-
-    first = await listing()
-    assert (53, names) == (len(first), set(first))
-    assert first == await listing()
-
-
 @pytest.mark.parametrize("token", ["x", "!!!", "OTk5OmE", "YTpi"])
 async def test_foreign_page_token_is_refused(store: RedisDomainStore, token: str) -> None:
     """A token that this store did not make is an INVALID_ARGUMENT."""
@@ -136,27 +74,6 @@ async def test_deletion_removes_everything(store: RedisDomainStore, client: Redi
     with pytest.raises(NotFound):
         await store.delete(SHOP, "")
     await store.create(samples.spec("www.shop.example.com"), DomainStatus())
-
-
-async def test_stale_etag_refuses_the_deletion(store: RedisDomainStore) -> None:
-    """A domain that changed since it was read stays; the etag now deletes it."""
-    created = await store.create(samples.spec("shop.example.com"), DomainStatus())
-    renewed = await store.request_renewal(SHOP, samples.now())
-    with pytest.raises(Conflict):
-        await store.delete(SHOP, created.etag)
-    await store.delete(SHOP, renewed.etag)
-
-
-async def test_renewal_request_is_kept(store: RedisDomainStore) -> None:
-    """The request is part of the domain; a missing domain is NOT_FOUND."""
-    await store.create(samples.spec("shop.example.com"), DomainStatus(DomainState.ACTIVE))
-    at = samples.now()
-    await store.request_renewal(SHOP, at)
-    domain = await store.get(SHOP)
-    assert domain is not None
-    assert at == domain.spec.renewal_request_time
-    with pytest.raises(NotFound):
-        await store.request_renewal(DomainName("other.example.com"), at)
 
 
 async def test_status_survives_the_codec(store: RedisDomainStore) -> None:

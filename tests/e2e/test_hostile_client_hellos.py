@@ -55,6 +55,7 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "half a ClientHello, then silence": (client_hello(b"shop.example.com")[:90], CLOSED),
     "nothing but a record's head": (b"\x16\x03\x01\x02\x00", CLOSED),
 }
+SILENT = ("half a ClientHello, then silence", "nothing but a record's head")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -78,10 +79,11 @@ async def exchange(made: Installation, hello: bytes, enough: int = -1) -> bytes:
             writer.close()
 
 
-async def verdicts(made: Installation) -> dict[str, str]:
-    """What every hostile ClientHello gets, all at the same time."""
-    answers = await asyncio.gather(*(exchange(made, hello) for hello, _ in HOSTILE.values()))
-    return dict(zip(HOSTILE, map(verdict, answers), strict=True))
+async def verdicts(made: Installation, *, silent: bool = True) -> dict[str, str]:
+    """What hostile ClientHellos get, all at the same time; `silent` false leaves out those that the edge waits for."""
+    cases = [case for case in HOSTILE if silent or case not in SILENT]
+    answers = await asyncio.gather(*(exchange(made, HOSTILE[case][0]) for case in cases))
+    return dict(zip(cases, map(verdict, answers), strict=True))
 
 
 async def vitals(made: Installation) -> dict[str, object]:
@@ -139,7 +141,7 @@ async def test_new_name_is_served_after_hostile_client_hellos(made: Installation
     """A name that is onboarded after hostile ClientHellos, one of which asked for it already, is served."""
     name = "late.example.com"
     early = verdict(await exchange(made, client_hello(name.encode())))
-    await verdicts(made)
+    await verdicts(made, silent=False)
     domain = await made.issued(name)
 
     assert early == REFUSED

@@ -56,9 +56,11 @@ class InMemoryWork:
     after_write: Callable[[Write], None] = lambda _: None
     history: list[Write] = field(default_factory=list)
     acquired: list[tuple[DomainName, str]] = field(default_factory=list)
+    looks: int = 0
     _rows: dict[DomainName, _Row] = field(default_factory=dict)
     _changes: list[DomainChanged] = field(default_factory=list)
     _written: asyncio.Condition = field(default_factory=asyncio.Condition)
+    _fences: int = 0
 
     # ---- what the API does ----
 
@@ -90,7 +92,9 @@ class InMemoryWork:
     def steal(self, name: DomainName) -> None:
         """Ends the lease that there is and lets somebody else take the next: every write of the old holder is refused."""
         row = self._rows[name]
-        row.fence += 1
+        # One counter for all domains: a domain that is made anew must not accept a lease of its former life.
+        self._fences += 1
+        row.fence = self._fences
         row.owner, row.lease_end = "thief", self.clock() + timedelta(hours=1)
 
     def domain(self, name: DomainName) -> Domain:
@@ -117,6 +121,7 @@ class InMemoryWork:
 
     async def due(self, now: datetime, limit: int) -> Sequence[DomainName]:
         """See `WorkStore.due`."""
+        self.looks += 1
         await self._answer()
         found = sorted(
             (row.due, name) for name, row in self._rows.items() if row.due is not None and row.due <= now and not self._held(row)
@@ -134,7 +139,9 @@ class InMemoryWork:
         row = self._rows.get(name)
         if row is None or self._held(row):
             return None
-        row.fence += 1
+        # One counter for all domains: a domain that is made anew must not accept a lease of its former life.
+        self._fences += 1
+        row.fence = self._fences
         row.owner, row.lease_end = owner, self.clock() + ttl
         self.acquired.append((name, owner))
         return Lease(name, owner, row.fence)
@@ -171,7 +178,9 @@ class InMemoryWork:
     ) -> CertificateRecord:
         """See `WorkStore.save_certificate`."""
         write = Write("certificate", None, status)
-        stored = replace(certificate, generation=certificate.generation + 1)
+        row = self._rows.get(lease.name)
+        before = row.certificate.generation if row is not None and row.certificate is not None else 0
+        stored = replace(certificate, generation=max(before, certificate.generation) + 1)
         await self._write(lease, write, due=due, sets_due=True, sets_order=True, certificate=stored)
         return stored
 

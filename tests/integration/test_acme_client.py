@@ -1,9 +1,7 @@
 """The client of an ACME CA against a real Pebble: its account, above all."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from josepy.json_util import encode_b64jose
@@ -14,16 +12,9 @@ from controlplane.core.failure import ACCOUNT_UNUSABLE
 from controlplane.core.ports import AcmeError, AcmeUnreachable
 from controlplane.usecases.issuance_metrics import Outcome
 from tests.fakes import samples
-from tests.fakes.issuer import Issuer, running_issuer
+from tests.fakes.issuer import Issuer
 from tests.fakes.sealing import sealer_and_opener
 from tests.fakes.work import InMemoryAccounts, utc_now
-
-
-@pytest.fixture
-async def issuer(tmp_path: Path) -> AsyncIterator[Issuer]:
-    """An issuer on a fresh Pebble."""
-    async with running_issuer(tmp_path) as running:
-        yield running
 
 
 def client_of(issuer: Issuer, **changes: object) -> AcmeClient:

@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 import tomllib
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -56,19 +57,22 @@ def env_file(path: str) -> dict[str, str]:
     return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
 
 
+def compose_specification() -> jsonschema.Draft202012Validator:
+    """Returns the schema of the Compose Specification, as the package `check-jsonschema` ships it."""
+    path = resources.files("check_jsonschema") / "builtin_schemas" / "vendor" / "compose-spec.json"
+    return jsonschema.Draft202012Validator(json.loads(path.read_text(encoding="utf-8")))
+
+
 def test_compose_file_follows_the_specification() -> None:
     """The file is valid by the schema of the Compose Specification."""
-    schema = json.loads((ROOT / "tests" / "data" / "compose-spec.json").read_text(encoding="utf-8"))
-    faults = [f"{list(error.absolute_path)}: {error.message}" for error in jsonschema.Draft202012Validator(schema).iter_errors(COMPOSE)]
+    faults = [f"{list(error.absolute_path)}: {error.message}" for error in compose_specification().iter_errors(COMPOSE)]
 
     assert not faults
 
 
 def test_schema_finds_faults() -> None:
     """The schema would find a misspelled key: it is not an empty one."""
-    schema = json.loads((ROOT / "tests" / "data" / "compose-spec.json").read_text(encoding="utf-8"))
-
-    assert not jsonschema.Draft202012Validator(schema).is_valid({**COMPOSE, "servcies": {}})
+    assert not compose_specification().is_valid({**COMPOSE, "servcies": {}})
 
 
 @pytest.mark.parametrize("name", OWN)

@@ -1,0 +1,60 @@
+"""The first benchmark: onboarding, handshakes and memory, each against a peer or a limit in the same run. `make bench-first` runs it.
+
+Prints Markdown tables and writes `bench/results/first.json`. Exits with 1 when a limit is missed. Machines are shared and noisy, so
+what is compared takes turns, medians are compared, and limits are ratios.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from bench import handshakes, onboarding, report
+from bench.bare_acme import bare_client
+from bench.installation import installation
+from bench.memory import peak_resident_bytes, resident_bytes
+
+_RESULTS = Path(__file__).parent / "results"
+_WARM_UP = 6
+
+
+async def run(onboardings: int, domains: int) -> report.Results:
+    """Measures everything once."""
+    stored_names = [f"shop{index}.bench.example.net" for index in range(domains)]
+    async with contextlib.AsyncExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="certplane-bench-")))
+        made = await stack.enter_async_context(installation(directory, stored_names))
+        bare = await stack.enter_async_context(bare_client(directory / "bare-pebble"))
+        onboarded = await onboarding.measure(made, bare, onboardings, _WARM_UP)
+        shaken = await asyncio.to_thread(handshakes.measure, made, stored_names)
+        processes = {"serve": made.serve, "worker": made.worker, "Envoy": made.envoy}
+        memory = {name: resident_bytes(process.pid) for name, process in processes.items()}
+        peaks = {name: peak_resident_bytes(process.pid) for name, process in processes.items()}
+        return report.Results(onboarded, shaken, domains, memory, peaks)
+
+
+def main() -> None:
+    """Runs it from the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--onboardings", type=int, default=60, help="counted ones, 30 at least for a result that means something")
+    parser.add_argument("--domains", type=int, default=1000, help="domains in the store")
+    arguments = parser.parse_args()
+    begun = time.monotonic()
+    results = asyncio.run(run(arguments.onboardings, arguments.domains))
+    print(results.markdown())
+    print(f"{os.cpu_count()} cores, Python {platform.python_version()}; took {time.monotonic() - begun:.0f} s")
+    _RESULTS.mkdir(exist_ok=True)
+    (_RESULTS / "first.json").write_text(json.dumps(results.as_json(), indent=2) + "\n", encoding="utf-8")
+    missed = [limit.what for limit in results.limits() if not limit.kept]
+    if missed:
+        sys.exit(f"missed: {', '.join(missed)}")
+
+
+if __name__ == "__main__":
+    main()

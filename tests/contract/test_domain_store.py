@@ -1,0 +1,142 @@
+"""The contract of DomainStore and of the ChangeFeed beside it."""
+
+import asyncio
+
+import pytest
+
+from controlplane.core.errors import AlreadyExists, Conflict, InvalidArgument, NotFound
+from controlplane.core.managed_domain import DomainState, DomainStatus
+from controlplane.core.names import DomainName
+from controlplane.core.ports import ChangeFeed, ChangesLost, DomainChanged, DomainStore
+from tests.fakes import samples
+
+SHOP = DomainName("shop.example.com")
+Stores = tuple[DomainStore, ChangeFeed]
+
+
+async def test_created_domain_is_read_back_whole(domain_store: Stores) -> None:
+    """Spec, status and revision come back as they were written."""
+    store, _ = domain_store
+    spec = samples.spec("shop.example.com", "www.shop.example.com")
+    created = await store.create(spec, DomainStatus())
+    assert created == await store.get(SHOP)
+    assert spec == created.spec
+
+
+async def test_additional_name_is_no_domain_of_its_own(domain_store: Stores) -> None:
+    """Only the own name finds the domain."""
+    store, _ = domain_store
+    await store.create(samples.spec("shop.example.com", "www.shop.example.com"), DomainStatus())
+    assert await store.get(DomainName("www.shop.example.com")) is None
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (("a.example.com",), ("a.example.com",)),
+        (("a.example.com", "www.a.example.com"), ("www.a.example.com",)),
+        (("www.a.example.com",), ("a.example.com", "www.a.example.com")),
+        (("a.example.com", "www.a.example.com"), ("b.example.com", "www.a.example.com")),
+    ],
+    ids=["own-own", "additional-own", "own-additional", "additional-additional"],
+)
+async def test_name_belongs_to_one_domain(domain_store: Stores, first: tuple[str, ...], second: tuple[str, ...]) -> None:
+    """A name that a domain has, as its own or as an additional one, is refused to every other."""
+    store, _ = domain_store
+    await store.create(samples.spec(*first), DomainStatus())
+    with pytest.raises(AlreadyExists) as caught:
+        await store.create(samples.spec(*second), DomainStatus())
+    assert f"domains/{first[0]}" == caught.value.resource
+
+
+async def test_only_one_of_many_concurrent_creations_wins(domain_store: Stores) -> None:
+    """Twenty domains that want the same additional name: one gets it."""
+    store, _ = domain_store
+    outcomes = await asyncio.gather(
+        *(store.create(samples.spec(f"d{index}.example.com", "www.example.com"), DomainStatus()) for index in range(20)),
+        return_exceptions=True,
+    )
+    assert 19 == sum(isinstance(outcome, AlreadyExists) for outcome in outcomes)
+
+
+async def test_pages_list_each_domain_once(domain_store: Stores) -> None:
+    """All pages together hold every domain exactly once, in the same order each time."""
+    store, _ = domain_store
+    names = {f"d{index}.example.com" for index in range(53)}
+    for name in names:
+        await store.create(samples.spec(name), DomainStatus())
+
+    async def listing() -> list[str]:
+        found, token = [], ""
+        while True:
+            page = await store.list_page(7, token)
+            assert len(page.domains) <= 7
+            found += [str(domain.spec.fqdn) for domain in page.domains]
+            if not (token := page.next_token):
+                return found
+
+    first = await listing()
+    assert (53, names) == (len(first), set(first))
+    assert first == await listing()
+
+
+async def test_foreign_page_token_is_refused(domain_store: Stores) -> None:
+    """A token that this store did not make is an INVALID_ARGUMENT."""
+    with pytest.raises(InvalidArgument):
+        await domain_store[0].list_page(10, "!!!")
+
+
+async def test_names_of_a_deleted_domain_are_free(domain_store: Stores) -> None:
+    """After a deletion its names can be used again; deleting again is NOT_FOUND."""
+    store, _ = domain_store
+    await store.create(samples.spec("shop.example.com", "www.shop.example.com"), DomainStatus())
+    await store.delete(SHOP, "")
+    with pytest.raises(NotFound):
+        await store.delete(SHOP, "")
+    await store.create(samples.spec("www.shop.example.com"), DomainStatus())
+
+
+async def test_stale_etag_refuses_the_deletion(domain_store: Stores) -> None:
+    """A domain that changed since it was read stays; the etag now deletes it."""
+    store, _ = domain_store
+    created = await store.create(samples.spec("shop.example.com"), DomainStatus())
+    renewed = await store.request_renewal(SHOP, samples.now())
+    with pytest.raises(Conflict):
+        await store.delete(SHOP, created.etag)
+    await store.delete(SHOP, renewed.etag)
+
+
+async def test_renewal_request_is_kept(domain_store: Stores) -> None:
+    """The request is part of the domain; a missing domain is NOT_FOUND."""
+    store, _ = domain_store
+    await store.create(samples.spec("shop.example.com"), DomainStatus(DomainState.ACTIVE))
+    at = samples.now()
+    await store.request_renewal(SHOP, at)
+    domain = await store.get(SHOP)
+    assert domain is not None
+    assert at == domain.spec.renewal_request_time
+    with pytest.raises(NotFound):
+        await store.request_renewal(DomainName("other.example.com"), at)
+
+
+async def test_changes_since_a_position_are_all_seen(domain_store: Stores) -> None:
+    """Following from a position yields each later change, with all names of the domain."""
+    store, feed = domain_store
+    position = await feed.position()
+    await store.create(samples.spec("shop.example.com", "www.shop.example.com"), DomainStatus())
+    await store.request_renewal(SHOP, samples.now())
+    await store.delete(SHOP, "")
+    following = feed.follow(position)
+    async with asyncio.timeout(15):
+        changes = [await anext(following) for _ in range(3)]
+    await following.aclose()
+    assert all(isinstance(change, DomainChanged) and change.names == ("shop.example.com", "www.shop.example.com") for change in changes)
+    assert [False, False, True] == [change.deleted for change in changes if isinstance(change, DomainChanged)]
+
+
+async def test_position_of_another_store_is_lost(domain_store: Stores) -> None:
+    """A position that this store did not give means: read everything again."""
+    following = domain_store[1].follow("0000000000000000:1")
+    async with asyncio.timeout(15):
+        assert isinstance(await anext(following), ChangesLost)
+    await following.aclose()

@@ -1,0 +1,32 @@
+"""The contracts of TokenStore and AccountStore."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+from controlplane.core.ports import AccountRecord, AccountStore, TokenRecord, TokenStore
+from controlplane.core.redacted import SecretBytes
+from tests.fakes import samples
+
+
+async def test_token_answers_until_it_is_withdrawn_or_ends(token_store: TokenStore) -> None:
+    """A planted token is found with its names; after withdrawal, or after its time, it is not."""
+    record = TokenRecord("tok", SecretBytes(b"tok.thumb"), ("a.example.com",), samples.now() + timedelta(minutes=5))
+    await token_store.plant(record)
+    found = await token_store.find("tok")
+    assert found is not None
+    assert (b"tok.thumb", ("a.example.com",), record.expire_time) == (found.key_authorization.reveal(), found.names, found.expire_time)
+    await token_store.withdraw(["tok", "other"])
+    assert await token_store.find("tok") is None
+    await token_store.plant(replace(record, expire_time=samples.now() - timedelta(seconds=1)))
+    assert await token_store.find("tok") is None
+
+
+async def test_account_is_created_once(account_store: AccountStore) -> None:
+    """The first record wins; its URL is added later; an operator can make it forgotten."""
+    record = AccountRecord("https://ca.example/dir", "", samples.sealed(), b"\x02" * 32, samples.now())
+    assert await account_store.get(record.directory_url) is None
+    assert record == await account_store.create(record)
+    assert record == await account_store.create(replace(record, spki_digest=b"\x03" * 32))
+    await account_store.set_url(record.directory_url, "https://ca.example/acct/1")
+    assert replace(record, account_url="https://ca.example/acct/1") == await account_store.get(record.directory_url)
+    assert (True, False) == (await account_store.forget(record.directory_url), await account_store.forget(record.directory_url))
