@@ -98,7 +98,9 @@ def _service(name: str, content: Mapping[str, Any], run: Mapping[str, Any], secr
     address = "".join(each.get("ipv4_address", "") for each in networks.values()) if isinstance(networks, dict) else ""
     check = content.get("healthcheck", {"test": ["NONE"], "timeout": "30s"})
     needs = {
-        other: how["condition"] for other, how in content.get("depends_on", {}).items() if other in run or how.get("required", True) is not False
+        other: how["condition"]
+        for other, how in content.get("depends_on", {}).items()
+        if other in run or how.get("required", True) is not False
     }
     return Service(
         name=name,

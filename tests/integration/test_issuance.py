@@ -190,9 +190,7 @@ async def test_an_inconclusive_preflight_delays_twice_and_no_more(issuer: Issuer
     """What may be our own view delays two attempts, without calling the domain FAILED; the third places the order."""
     issuer.preflight.verdicts[SHOP] = failing(SHOP, conclusive=False)
     await issuer.work.add(samples.spec(SHOP))
-    states = []
-    for _ in range(3):
-        states.append((await issuer.attempt(SHOP), issuer.status(SHOP).state))
+    states = [(await issuer.attempt(SHOP), issuer.status(SHOP).state) for _ in range(3)]
     assert [
         (Outcome.DELAYED, DomainState.PENDING),
         (Outcome.DELAYED, DomainState.PENDING),

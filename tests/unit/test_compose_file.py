@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from controlplane.cli.main import main
+from controlplane.core.exposure import check_listener, check_redis_url
 from controlplane.embedded.envoy import envoy_binary
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -124,6 +125,18 @@ def test_store_and_admin_interface_are_not_published() -> None:
     assert published == {"serve": ["127.0.0.1:18001:18001"], "envoy": ["${HTTP_PORT:-80}:8080", "${HTTPS_PORT:-443}:8443"]}
     assert COMPOSE["networks"]["store"] == {"internal": True}
     assert {name for name, service in SERVICES.items() if "store" in service.get("networks", [])} == {"redis", "serve", "worker"}
+
+
+@pytest.mark.parametrize("name", ["serve", "worker"])
+def test_nothing_in_the_clear_is_refused_at_the_start(name: str) -> None:
+    """Store, listeners and metrics of a role are such as the role accepts: TLS, loopback, or declared safe."""
+    environment = SERVICES[name]["environment"]
+    url = re.sub(r"\$\{[^}]*\}", "password", environment["CERTPLANE_REDIS_URL"])
+
+    check_redis_url(url, insecure=environment["CERTPLANE_REDIS_INSECURE"] == "true")
+    check_listener(environment["CERTPLANE_METRICS_ADDRESS"], tls=False)
+    for listener in {"CERTPLANE_XDS_ADDRESS", "CERTPLANE_API_ADDRESS"} & environment.keys():
+        check_listener(environment[listener], tls="CERTPLANE_TLS_CERT" in environment)
 
 
 def test_services_have_no_privileges() -> None:
