@@ -7,6 +7,7 @@ import asyncio
 import json
 import os
 import shutil
+import socket
 import ssl
 import urllib.request
 from collections.abc import Mapping
@@ -90,10 +91,11 @@ class Pebble:
         """Starts both processes and waits until they answer.
 
         Raises:
-            ConfigurationError: the programs are not installed.
+            ConfigurationError: the programs are not installed, or the ACME port is taken.
             ChildFailed: one of them does not come up.
         """
         dns_program, program = _program("pebble-challtestsrv"), _program("pebble")
+        _refuse_taken(self.ports.acme)
         certificate, key = write_throwaway_ca(self._directory, "pebble", self.ca_bundle)
         config = self._directory / "pebble.json"
         config.write_text(json.dumps({"pebble": self._config(certificate, key)}))
@@ -205,6 +207,21 @@ def _program(name: str) -> str:
             f"{name} is not installed: run `apt-get install pebble`, or name another ACME CA with CERTPLANE_ACME_DIRECTORY"
         )
     return str(Path(found).resolve())
+
+
+def _refuse_taken(port: int) -> None:
+    """Else whoever has the port would be taken for a Pebble that is ready.
+
+    Raises:
+        ConfigurationError: somebody listens there.
+    """
+    with socket.socket() as attempt:
+        # Connections of an earlier Pebble that are still being forgotten are no hindrance (tcp(7)).
+        attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            attempt.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise ConfigurationError(f"Pebble cannot listen on 127.0.0.1:{port}: {error.strerror}") from error
 
 
 def _absolute(name: str) -> str:

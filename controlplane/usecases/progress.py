@@ -46,6 +46,10 @@ class Progress:
 
     async def step(self, order: OrderRecord | None, step: str) -> None:
         """Persists the order, with the step that it leads to, before that is taken."""
+        if step == self.status.current_step and order is not None:
+            # Nothing for people to see: a write without a status publishes no change.
+            await self._store.save_order(self._lease, order)
+            return
         self.status = replace(self.status, current_step=step, reconciling=self.serving)
         await self._store.save_order(self._lease, order, self.status)
 

@@ -4,6 +4,7 @@ Any number of workers share the store: a lease is what keeps them apart, and its
 """
 
 import asyncio
+import time
 from contextlib import suppress
 from datetime import timedelta
 
@@ -24,6 +25,8 @@ _INFLIGHT = Gauge("certplane_work_inflight", "Domains that this worker works on.
 _LONGEST_IDLE = 2.0
 # A domain that came due between two questions, or that another worker holds.
 _SHORT_IDLE = 0.25
+# A look asks every shard of the store, and each step of every other worker wakes us.
+_BETWEEN_LOOKS = 0.02
 _FIRST_BACKOFF, _LONGEST_BACKOFF = 0.25, 10.0
 _RELEASE_SECONDS = 2.0
 
@@ -71,9 +74,11 @@ class Worker:
         async with asyncio.TaskGroup() as group:
             watching = group.create_task(self._watch())
             stopping = group.create_task(self._wake_at(stop))
-            backoff = _FIRST_BACKOFF
+            backoff, looked = _FIRST_BACKOFF, 0.0
             while not stop.is_set():
                 self._wake.clear()
+                await asyncio.sleep(looked + _BETWEEN_LOOKS - time.monotonic())
+                looked = time.monotonic()
                 try:
                     idle = await self._take_due(group)
                     backoff = _FIRST_BACKOFF
@@ -83,9 +88,9 @@ class Worker:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(idle):
                         await self._wake.wait()
-            watching.cancel()
             stopping.cancel()
             await self._drain()
+            await _end(watching)
 
     async def _take_due(self, group: asyncio.TaskGroup) -> float:
         """Starts what is due, as far as there is room; returns for how many seconds there is nothing to look for."""
@@ -183,3 +188,10 @@ class Worker:
             task.cancel()
         if late:
             await asyncio.wait(late, timeout=2 * _RELEASE_SECONDS)
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    """Cancels a task until it has ended: a library below may take a cancellation for the end of its own wait."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=_RELEASE_SECONDS / 10)

@@ -79,6 +79,12 @@ def running(pids: Sequence[int]) -> list[int]:
     return [pid for pid in pids if (parent := _parent(Path("/proc", str(pid)))) is not None and parent >= 0]
 
 
+def mentioning(path: Path) -> list[str]:
+    """Command lines of processes that run now and name this path or one below it."""
+    lines = [_command_line(entry) for entry in Path("/proc").iterdir() if entry.name.isdigit() and _parent(entry) is not None]
+    return [line for line in lines if str(path) in line]
+
+
 def environment(**options: object) -> dict[str, str]:
     """This environment without CERTPLANE_ variables, and with these options as such (`xds_address="..."`)."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("CERTPLANE_")}

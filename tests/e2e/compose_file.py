@@ -14,10 +14,22 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 
-_KNOWN = frozenset(
-    "build cap_drop command depends_on entrypoint environment healthcheck image init networks network_mode ports profiles read_only restart"
-    " secrets security_opt stop_grace_period tmpfs ulimits user volumes".split()
-)
+_READ = {
+    "build",
+    "command",
+    "depends_on",
+    "entrypoint",
+    "environment",
+    "healthcheck",
+    "networks",
+    "ports",
+    "profiles",
+    "restart",
+    "secrets",
+    "tmpfs",
+    "volumes",
+}
+_WITHOUT_A_PART_HERE = {"cap_drop", "image", "init", "network_mode", "read_only", "security_opt", "stop_grace_period", "ulimits", "user"}
 _VARIABLE = re.compile(r"\$(?:(?P<dollar>\$)|\{(?P<name>\w+)(?::(?P<kind>[-?])(?P<word>[^{}]*))?\}|(?P<fault>))")
 
 
@@ -90,7 +102,7 @@ def _filled(found: re.Match[str], variables: Mapping[str, str]) -> str:
 
 
 def _service(name: str, content: Mapping[str, Any], run: Mapping[str, Any], secrets: Mapping[str, str]) -> Service:
-    if unknown := content.keys() - _KNOWN:
+    if unknown := content.keys() - _READ - _WITHOUT_A_PART_HERE:
         raise ValueError(f"{name} has keys that are not known here: {unknown}")
     image_entrypoint, image_files = _image(content)
     entrypoint = content.get("entrypoint", image_entrypoint)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 from controlplane.embedded.child_process import ChildProcess
 from tests.e2e.compose_file import Service
@@ -64,7 +64,7 @@ class ComposeProcesses:
                 program.write_text(f"#!/bin/sh\nexec {command}\n", encoding="utf-8")
                 program.chmod(0o700)
 
-    async def __aenter__(self) -> "ComposeProcesses":
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:

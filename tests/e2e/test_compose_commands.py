@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -43,8 +44,8 @@ def installed(program: str) -> str:
 NETWORK, NETWORK_HERE = "172.30.80.", "127.{}.{}."
 # Ports: free ones.
 PORTS = (80, 443, 6379, 8000, 8053, 8055, 8080, 8443, 14000, 15000, 18000, 18001, 18002, 18003, 19000)
-# Every address of a container: that service's loopback address.
-EVERY_ADDRESS = (r"\b0\.0\.0\.0\b", r"(?<=[= ])(?=:\d)")
+# Every address of a container, and its loopback address: that service's loopback address. (Envoy's admin interface has no choice.)
+WITHIN = (r"\b0\.0\.0\.0\b", r"(?<=[= ])(?=:\d)", r"\b127\.0\.0\.1(?=:\d)")
 # A file that one service makes for another: paths and addresses in it are the other's.
 READ_BY = {"envoy-config": "envoy"}
 # Programs of every image (that scripts use); then those of each. There are no others.
@@ -98,7 +99,7 @@ class ThisMachine:
             for other in named:
                 text = re.sub(form.format(other.name), self.address(other), text)
         text = text.replace(NETWORK, self.network)
-        for form in EVERY_ADDRESS:
+        for form in WITHIN:
             text = re.sub(form, self.address(reader), text)
         text = re.sub(rf"(?<![\w.])({'|'.join(map(str, PORTS))})(?![\w.])", lambda found: str(self.ports[int(found[0])]), text)
         owners = {path: each for each in (reader, service) for path in (*each.mounts, *each.scratch, *each.files)}
@@ -229,9 +230,10 @@ async def test_domain_is_served_over_https(trial: Trial, shop: dict[str, object]
 async def test_api_refuses_a_caller_without_a_certificate(trial: Trial) -> None:
     """Who trusts the CA but has no certificate of it gets no answer from the API."""
     credentials = grpc.ssl_channel_credentials((trial.operator / "ca.pem").read_bytes())
+    stub: Any = domain_service_pb2_grpc.DomainServiceStub
     async with grpc.aio.secure_channel(trial.api, credentials) as channel:
         with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await domain_service_pb2_grpc.DomainServiceStub(channel).ListDomains(domain_service_pb2.ListDomainsRequest(), timeout=10)
+            await stub(channel).ListDomains(domain_service_pb2.ListDomainsRequest(), timeout=10)
 
     assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
 

@@ -1,19 +1,18 @@
 """`certplane demo`, which `make up` runs: what a person sees, twice, and how it ends."""
 
 import re
+import socket
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pytest
-
 from controlplane.demo.https_fetch import fetch_verified
 from controlplane.embedded.free_ports import free_ports
-from tests.e2e.command import Command, environment, running
+from tests.e2e.command import Command, environment, mentioning, running
 from tests.e2e.installation import certplane
 
 NAME = "shop.example.com"
-STEPS = ("PENDING:", "pre-flight:", "order:", "challenge:", "finalize:", "download:", "ACTIVE:", "pushed and served:", "200 OK")
+STEPS = ("PENDING:", "pre-flight:", "order:", "challenge:", "finalize:", "ACTIVE:", "pushed and served:", "200 OK")
 NO_ORDER = "no order is placed"
 PORT_OPTIONS = (
     *("http-port", "https-port", "admin-port", "xds-port", "api-port", "metrics-port", "worker-metrics-port"),
@@ -49,7 +48,7 @@ def serial_number(output: str) -> int:
 
 
 async def test_second_run_serves_the_same_certificate_without_an_order(tmp_path: Path) -> None:
-    """Two runs end with 0; the first shows each step in order, later ones place no order; SIGTERM ends a run that stays, with all children."""
+    """The first run shows each step in order; later ones serve its certificate and place no order; SIGTERM ends one with all children."""
     demonstration = Demonstration(tmp_path)
     async with await demonstration.start("--once") as first:
         assert (0, "") == (await first.finished(), first.errors)
@@ -75,6 +74,7 @@ async def test_second_run_serves_the_same_certificate_without_an_order(tmp_path:
     for program in ("pebble ", "pebble-challtestsrv", "valkey", "envoy", " serve ", " worker "):
         assert any(program in line for line in family.values()), program
     assert running(list(family)) == []
+    assert mentioning(tmp_path) == []
 
 
 async def test_missing_pebble_is_explained(tmp_path: Path) -> None:
@@ -86,6 +86,12 @@ async def test_missing_pebble_is_explained(tmp_path: Path) -> None:
     assert "pebble" in run.errors
 
 
-@pytest.mark.parametrize("option", ["http-port", "api-port", "pebble-port"])
-async def test_taken_port_is_explained(tmp_path: Path, option: str) -> None:
-    """A port that somebody else has is named in a message without a traceback, the exit status is 1, and no child is left."""
+async def test_taken_port_of_pebble_is_explained(tmp_path: Path) -> None:
+    """When somebody has Pebble's port, such as another demonstration, that is said without a traceback, the exit status is 1."""
+    demonstration = Demonstration(tmp_path)
+    with socket.create_server(("127.0.0.1", demonstration.ports["pebble-port"])):
+        async with await demonstration.start("--once") as run:
+            assert await run.finished() == 1
+    assert "Traceback" not in run.errors
+    assert f"127.0.0.1:{demonstration.ports['pebble-port']}" in run.errors
+    assert mentioning(tmp_path) == []
