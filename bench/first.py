@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import platform
 import sys
@@ -15,10 +16,12 @@ import tempfile
 import time
 from pathlib import Path
 
+import structlog
+
 from bench import handshakes, onboarding, report
 from bench.bare_acme import bare_client
 from bench.installation import installation
-from bench.memory import peak_resident_bytes, resident_bytes
+from bench.processes import peak_resident_bytes, resident_bytes
 
 _RESULTS = Path(__file__).parent / "results"
 _WARM_UP = 6
@@ -33,9 +36,8 @@ async def run(onboardings: int, domains: int) -> report.Results:
         bare = await stack.enter_async_context(bare_client(directory / "bare-pebble"))
         onboarded = await onboarding.measure(made, bare, onboardings, _WARM_UP)
         shaken = await asyncio.to_thread(handshakes.measure, made, stored_names)
-        processes = {"serve": made.serve, "worker": made.worker, "Envoy": made.envoy}
-        memory = {name: resident_bytes(process.pid) for name, process in processes.items()}
-        peaks = {name: peak_resident_bytes(process.pid) for name, process in processes.items()}
+        memory = {name: resident_bytes(pid) for name, pid in made.pids.items()}
+        peaks = {name: peak_resident_bytes(pid) for name, pid in made.pids.items()}
         return report.Results(onboarded, shaken, domains, memory, peaks)
 
 
@@ -45,6 +47,8 @@ def main() -> None:
     parser.add_argument("--onboardings", type=int, default=60, help="counted ones, 30 at least for a result that means something")
     parser.add_argument("--domains", type=int, default=1000, help="domains in the store")
     arguments = parser.parse_args()
+    # Standard output is for the tables.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     begun = time.monotonic()
     results = asyncio.run(run(arguments.onboardings, arguments.domains))
     print(results.markdown())

@@ -33,10 +33,12 @@ def trusting(roots: Path) -> ssl.SSLContext:
 def handshake(context: ssl.SSLContext, port: int, name: str) -> tuple[float, int]:
     """Connects and verifies; returns the seconds until the TLS connection stood, and the serial number of the peer's certificate."""
     begun = time.perf_counter()
-    with socket.create_connection(("127.0.0.1", port), _SECONDS) as connection:
-        with context.wrap_socket(connection, server_hostname=name) as tls:
-            seconds = time.perf_counter() - begun
-            return seconds, int(tls.getpeercert()["serialNumber"], 16)
+    with (
+        socket.create_connection(("127.0.0.1", port), _SECONDS) as connection,
+        context.wrap_socket(connection, server_hostname=name) as tls,
+    ):
+        seconds = time.perf_counter() - begun
+        return seconds, int(tls.getpeercert()["serialNumber"], 16)
 
 
 def measure(made: Installation, names: Sequence[str]) -> Handshakes:

@@ -7,7 +7,7 @@ import contextlib
 import json
 import re
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,14 +36,13 @@ PEBBLE_ENVIRONMENT = {"PEBBLE_WFE_NONCEREJECT": "0"}
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """A running installation. Addresses are HOST:PORT; ports are on 127.0.0.1; `roots` is a PEM file of what clients trust."""
+    """A running installation. Addresses are HOST:PORT; ports are on 127.0.0.1; `roots` is a PEM file of what clients trust.
 
-    pebble: Pebble
-    serve: ChildProcess
-    worker: ChildProcess
-    envoy: ChildProcess
+    `pids` are the process ids by the process's name.
+    """
+
+    pids: Mapping[str, int]
     api: str
-    serve_metrics: str
     worker_metrics: str
     https_port: int
     static_port: int
@@ -60,9 +59,7 @@ async def installation(directory: Path, stored_names: Sequence[str]) -> AsyncIte
     xds, api, serve_metrics, worker_metrics = (f"127.0.0.1:{port}" for port in others)
     async with contextlib.AsyncExitStack() as stack:
         (directory / "pebble").mkdir()
-        pebble = await stack.enter_async_context(
-            Pebble(directory / "pebble", PebblePorts.free(http=http_port), env=PEBBLE_ENVIRONMENT)
-        )
+        pebble = await stack.enter_async_context(Pebble(directory / "pebble", PebblePorts.free(http=http_port), env=PEBBLE_ENVIRONMENT))
         roots = directory / "roots.pem"
         roots.write_bytes(await pebble.roots() + authority.root_pem)
         valkey = await start_valkey(directory)
@@ -100,7 +97,11 @@ async def installation(directory: Path, stored_names: Sequence[str]) -> AsyncIte
             *(f"--dns-resolver={pebble.dns_resolver}", f"--http01-port={http_port}", "--preflight-allow=127.0.0.0/8"),
         )
         stack.push_async_callback(worker.terminate)
-        yield Installation(pebble, serve, worker, envoy, api, serve_metrics, worker_metrics, https_port, static_port, roots)
+        if pebble.process is None:
+            raise AssertionError("Pebble was started")
+        processes = {"serve": serve, "worker": worker, "Envoy": envoy, "Valkey": valkey.process, "Pebble": pebble.process}
+        pids = {name: process.pid for name, process in processes.items()}
+        yield Installation(pids, api, worker_metrics, https_port, static_port, roots)
 
 
 async def _started(log_path: Path, *arguments: str) -> ChildProcess:

@@ -4,7 +4,6 @@ import asyncio
 import ssl
 import time
 import urllib.request
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import grpc
@@ -13,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from bench.bare_acme import BareClient
 from bench.handshakes import handshake, trusting
 from bench.installation import Installation
+from bench.processes import cpu_seconds
 from controlplane.api.certplane.v1 import domain_pb2, domain_service_pb2, domain_service_pb2_grpc
 
 _SECONDS = 30.0
@@ -22,9 +22,11 @@ _STEPS = ("preflight", "order", "challenge", "poll", "finalize", "download")
 
 @dataclass(slots=True)
 class Onboardings:
-    """Durations in seconds. `served`: until the handshake; of it `created`: until CreateDomain answered, `active`: from then until the
+    """Durations in seconds.
 
-    watch said ACTIVE, `handshake`: the rest. `steps` are means of what the worker says its steps took.
+    `served` is until the handshake; of it `created` is until CreateDomain answered, `active` from then until the watch said ACTIVE,
+    `handshake` the rest. `bare` are the bare client's orders, `stock` one with the package's own polling. `steps` are the means of what
+    the worker says its steps took, `cpu` the CPU time of one onboarding by process.
     """
 
     served: list[float] = field(default_factory=list)
@@ -33,6 +35,7 @@ class Onboardings:
     handshake: list[float] = field(default_factory=list)
     bare: list[float] = field(default_factory=list)
     steps: dict[str, float] = field(default_factory=dict)
+    cpu: dict[str, float] = field(default_factory=dict)
     failed_handshakes: int = 0
     stock: float = 0.0
 
@@ -42,32 +45,35 @@ async def measure(made: Installation, bare: BareClient, count: int, warm_up: int
     found = Onboardings()
     async with grpc.aio.insecure_channel(made.api) as channel:
         stub = domain_service_pb2_grpc.DomainServiceStub(channel)
-        client = _Client(stub, made, found)
+        client = _Client(stub, made)
         await client.start_watching()
-        for index in range(-warm_up, count):
-            if index == 0:
-                for durations in (found.served, found.created, found.active, found.handshake, found.bare):
-                    durations.clear()
-                steps_before = await asyncio.to_thread(_step_sums, made.worker_metrics)
-            if index % 2:
-                await client.onboard(f"shop{index + warm_up}.example.com")
-            found.bare.append(await asyncio.to_thread(bare.order, f"bare{index + warm_up}.example.com"))
-            if not index % 2:
-                await client.onboard(f"shop{index + warm_up}.example.com")
-        steps_after = await asyncio.to_thread(_step_sums, made.worker_metrics)
-        found.steps = {step: (steps_after[step] - steps_before[step]) / count for step in _STEPS}
+        await _take_turns(client, bare, Onboardings(), "warm", warm_up)
+        steps, cpu = await asyncio.to_thread(_step_sums, made.worker_metrics), _cpu(made)
+        await _take_turns(client, bare, found, "shop", count)
+        steps_after, cpu_after = await asyncio.to_thread(_step_sums, made.worker_metrics), _cpu(made)
+        found.steps = {step: (steps_after[step] - steps[step]) / count for step in steps}
+        found.cpu = {name: (cpu_after[name] - cpu[name]) / count for name in cpu}
         client.stop_watching()
     found.stock = await asyncio.to_thread(bare.stock_order, "stock.example.com")
     return found
 
 
+async def _take_turns(client: "_Client", bare: BareClient, found: Onboardings, label: str, count: int) -> None:
+    """Takes turns at being first, so that what one leaves to be finished burdens the other as often."""
+    for index in range(count):
+        if index % 2:
+            await client.onboard(f"{label}{index}.example.com", found)
+        found.bare.append(await asyncio.to_thread(bare.order, f"{label}{index}.example.com"))
+        if not index % 2:
+            await client.onboard(f"{label}{index}.example.com", found)
+
+
 class _Client:
     """Uses the API as an onboarding program would: one watch for all domains, and a call for each."""
 
-    def __init__(self, stub, made: Installation, found: Onboardings) -> None:
+    def __init__(self, stub, made: Installation) -> None:
         self._stub = stub
         self._made = made
-        self._found = found
         self._context = trusting(made.roots)
         self._watch = None
 
@@ -82,7 +88,7 @@ class _Client:
         """Ends the watch."""
         self._watch.cancel()
 
-    async def onboard(self, fqdn: str) -> None:
+    async def onboard(self, fqdn: str, found: Onboardings) -> None:
         """Onboards one domain and notes how long everything took."""
         request = domain_service_pb2.CreateDomainRequest(domain_id=fqdn, domain=domain_pb2.Domain(tenant="bench"))
         begun = time.perf_counter()
@@ -90,12 +96,12 @@ class _Client:
         created = time.perf_counter()
         serial_number = await self._until_active(f"domains/{fqdn}")
         active = time.perf_counter()
-        self._until_served(fqdn, serial_number)
+        found.failed_handshakes += self._until_served(fqdn, serial_number)
         served = time.perf_counter()
-        self._found.served.append(served - begun)
-        self._found.created.append(created - begun)
-        self._found.active.append(active - created)
-        self._found.handshake.append(served - active)
+        found.served.append(served - begun)
+        found.created.append(created - begun)
+        found.active.append(active - created)
+        found.handshake.append(served - active)
 
     async def _until_active(self, name: str) -> int:
         async with asyncio.timeout(_SECONDS):
@@ -108,16 +114,16 @@ class _Client:
                 if domain.state == _ACTIVE:
                     return int(domain.serial_number, 16)
 
-    def _until_served(self, fqdn: str, serial_number: int) -> None:
-        """Shakes hands until the new certificate is served; blocks the event loop, which has nothing else to do."""
-        end = time.monotonic() + _SECONDS
+    def _until_served(self, fqdn: str, serial_number: int) -> int:
+        """Shakes hands until the new certificate is served, and returns how often it was not; the event loop has nothing else to do."""
+        failed, end = 0, time.monotonic() + _SECONDS
         while time.monotonic() < end:
             try:
                 if handshake(self._context, self._made.https_port, fqdn)[1] == serial_number:
-                    return
+                    return failed
             except ssl.SSLError:
                 pass
-            self._found.failed_handshakes += 1
+            failed += 1
         raise TimeoutError(f"{fqdn} is not served with its new certificate")
 
 
@@ -133,10 +139,6 @@ def _step_sums(address: str) -> dict[str, float]:
     return sums
 
 
-def remainder(found: Onboardings, mean_served: float) -> float:
-    """Returns what is left of the mean when the worker's steps and the handshake are taken away."""
-    return mean_served - sum(found.steps.values()) - _mean(found.handshake)
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
+def _cpu(made: Installation) -> dict[str, float]:
+    """Returns the CPU seconds of each process so far."""
+    return {name: cpu_seconds(pid) for name, pid in made.pids.items()}

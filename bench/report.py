@@ -41,7 +41,8 @@ class Results:
         """Returns what was promised."""
         onboarding = median(self.onboarded.served) / median(self.onboarded.bare)
         memory = [
-            Limit(f"memory of {role}", self.memory[role], MOST_RESIDENT_BYTES, _megabytes(self.memory[role])) for role in ("serve", "worker")
+            Limit(f"memory of {role}", self.memory[role], MOST_RESIDENT_BYTES, _megabytes(self.memory[role]))
+            for role in ("serve", "worker")
         ]
         return [Limit("onboard-to-served against the bare client", onboarding, MOST_ONBOARDING_RATIO, ratio(onboarding)), *memory]
 
@@ -89,7 +90,12 @@ class Results:
         rest = total - sum(seconds for _, seconds in [*parts, shaken])
         parts += [("the rest: wake-up, lease, other writes, watch", rest), shaken, ("all", total)]
         rows = [(what, milliseconds(seconds), f"{seconds / total:.0%}") for what, seconds in parts]
-        return table("Where the time of an onboarding goes (means)", ("", "time", "share"), rows)
+        where = table("Where the time of an onboarding goes (means)", ("", "time", "share"), rows)
+        # Steadier than durations on a machine that others use too.
+        used = sum(found.cpu.values())
+        cpu = [(name, milliseconds(seconds), f"{seconds / used:.0%}") for name, seconds in found.cpu.items()]
+        cpu.append(("all", milliseconds(used), f"{used / total:.2f} cores busy"))
+        return "\n".join((where, table("CPU time of an onboarding", ("process", "time", "share"), cpu)))
 
     def _handshakes(self) -> str:
         found = self.shaken

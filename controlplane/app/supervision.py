@@ -1,0 +1,182 @@
+"""The processes that `certplane up` runs, and what starts them again when they end by themselves."""
+
+import asyncio
+import sys
+from collections.abc import Coroutine, Sequence
+from pathlib import Path
+from typing import Protocol, Self
+
+import structlog
+
+from controlplane.app.lifecycle import READY
+from controlplane.embedded.child_process import ChildProcess
+from controlplane.embedded.envoy import start_envoy
+from controlplane.embedded.valkey import EmbeddedValkey, start_valkey
+
+_START_SECONDS = 60.0
+_DRAIN_SECONDS = 15.0
+_FIRST_RESTART_SECONDS, _MOST_RESTART_SECONDS = 0.5, 30.0
+_SETTLED_SECONDS = 60.0
+_TAIL_SECONDS = 0.2
+
+_log = structlog.get_logger(__name__)
+
+
+class Restartable(Protocol):
+    """A process that can be started again after it has ended."""
+
+    @property
+    def name(self) -> str:
+        """For logs."""
+        ...
+
+    async def start(self) -> object:
+        """Starts it and returns once it is ready."""
+        ...
+
+    async def wait(self) -> int:
+        """Waits until it ends; returns the exit status."""
+        ...
+
+
+async def keep_running(process: Restartable) -> None:
+    """Starts a process again whenever it ends by itself."""
+    loop = asyncio.get_running_loop()
+    pause = _FIRST_RESTART_SECONDS
+    while True:
+        since = loop.time()
+        status = await process.wait()
+        pause = _FIRST_RESTART_SECONDS if loop.time() - since > _SETTLED_SECONDS else min(pause * 2, _MOST_RESTART_SECONDS)
+        _log.error("process ended and is started again", process=process.name, status=status, pause_seconds=pause)
+        await asyncio.sleep(pause)
+        try:
+            await process.start()
+        except Exception as error:
+            _log.error("process did not start", process=process.name, reason=str(error))
+
+
+class ValkeyProcess:
+    """The embedded store."""
+
+    name = "valkey"
+
+    def __init__(self, state: Path) -> None:
+        self._state = state
+        self._running: EmbeddedValkey | None = None
+
+    async def start(self) -> str:
+        """Starts it and returns its URL."""
+        await self.stop()
+        self._running = await start_valkey(self._state)
+        return self._running.url
+
+    async def wait(self) -> int:
+        """Waits until it ends."""
+        return await self._running.process.wait() if self._running else 0
+
+    async def stop(self) -> None:
+        """Ends it."""
+        if self._running:
+            await self._running.stop()
+
+
+class EnvoyProcess:
+    """The edge."""
+
+    name = "envoy"
+
+    def __init__(self, config: str, admin_port: int, directory: Path) -> None:
+        self._config = config
+        self._admin_port = admin_port
+        self._directory = directory
+        self._running: ChildProcess | None = None
+
+    async def start(self) -> None:
+        """Starts it."""
+        self._running = await start_envoy(self._config, admin_port=self._admin_port, directory=self._directory)
+
+    async def wait(self) -> int:
+        """Waits until it ends."""
+        return await self._running.wait() if self._running else 0
+
+    async def stop(self) -> None:
+        """Ends it."""
+        if self._running:
+            await self._running.terminate()
+
+
+class RoleProcess:
+    """The process of one role."""
+
+    def __init__(self, name: str, argv: Sequence[str], logs: Path, environment: dict[str, str], quiet: bool) -> None:
+        self.name = name
+        self._argv = argv
+        self._log_path = logs / f"{name}.log"
+        self._environment = environment
+        self._quiet = quiet
+        self._process: ChildProcess | None = None
+        self._tail: asyncio.Task[None] | None = None
+
+    async def start(self) -> dict[str, str]:
+        """Starts the process and returns the addresses of its `ready` line."""
+        offset = self._log_path.stat().st_size if self._log_path.exists() else 0
+        self._process = await ChildProcess.start(self._argv, self._log_path, self._environment, name=self.name)
+        if not self._quiet and self._tail is None:
+            self._tail = asyncio.create_task(self._copy_to_stderr(offset))
+        line = ""
+
+        async def ready() -> bool:
+            nonlocal line
+            text = await asyncio.to_thread(self._read_from, offset)
+            line = next((each for each in text.splitlines() if each.startswith(READY + " ")), "")
+            return bool(line)
+
+        await self._process.wait_until_ready(ready, _START_SECONDS)
+        return dict(part.split("=", 1) for part in line.split()[1:])
+
+    def _read_from(self, offset: int) -> str:
+        with self._log_path.open("rb") as log:
+            log.seek(offset)
+            return log.read().decode(errors="replace")
+
+    async def _copy_to_stderr(self, offset: int) -> None:
+        while True:
+            text = await asyncio.to_thread(self._read_from, offset)
+            complete = text.rpartition("\n")[0]
+            if complete:
+                sys.stderr.write(complete + "\n")
+                sys.stderr.flush()
+                offset += len(complete.encode()) + 1
+            await asyncio.sleep(_TAIL_SECONDS)
+
+    async def wait(self) -> int:
+        """Waits until it ends."""
+        return await self._process.wait() if self._process else 0
+
+    async def stop(self) -> None:
+        """Ends the process: SIGTERM, then SIGKILL when it does not drain in time."""
+        if self._process is not None:
+            await self._process.terminate(_DRAIN_SECONDS)
+        if self._tail is not None:
+            # What it said last is still worth reading.
+            await asyncio.sleep(2 * _TAIL_SECONDS)
+            self._tail.cancel()
+
+
+class BackgroundTasks:
+    """Background tasks that end with the block."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def watch(self, work: Coroutine[None, None, None]) -> None:
+        """Runs `work` in the background."""
+        self._tasks.add(asyncio.create_task(work))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
