@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from controlplane.adapters import redis_keys as keys
 from controlplane.adapters.record_codec import decode_certificate_times, decode_envelope, encode_certificate_times, encode_envelope
-from controlplane.adapters.redis_client import Script, answer, from_milliseconds, store_errors
+from controlplane.adapters.redis_client import Script, answer, from_milliseconds, store_call
 from controlplane.api.certplane.store.v1.certificate_pb2 import CertificateRecord as CertificateMessage
 from controlplane.core.certificate import CertificateRecord
 from controlplane.core.errors import RecordRejected
@@ -36,7 +36,7 @@ class CertificateCodec:
         digests = [hashlib.sha256(certificate).digest() for certificate in record.intermediates]
         for digest, certificate in zip(digests, record.intermediates, strict=True):
             if digest not in self._intermediates:
-                with store_errors():
+                async with store_call():
                     await self._client.set(keys.intermediate(digest), certificate)
                 self._remember(digest, certificate)
         message = CertificateMessage(
@@ -100,7 +100,7 @@ class CertificateCodec:
         pipeline = self._client.pipeline(transaction=False)
         for digest in missing:
             pipeline.get(keys.intermediate(digest))
-        with store_errors():
+        async with store_call():
             found = await pipeline.execute()
         for digest, certificate in zip(missing, found, strict=True):
             if certificate is not None and hashlib.sha256(certificate).digest() == digest:
@@ -127,7 +127,7 @@ class RedisCertificateStore:
         for name in names:
             pipeline.hget(keys.domain(name), "certificate")
             pipeline.get(keys.claim(name))
-        with store_errors():
+        async with store_call():
             replies = await pipeline.execute()
         stored: dict[str, bytes] = {}
         owners: dict[str, str] = {}
@@ -143,7 +143,7 @@ class RedisCertificateStore:
             pipeline = self._client.pipeline(transaction=False)
             for owner in wanted:
                 pipeline.hget(keys.domain(owner), "certificate")
-            with store_errors():
+            async with store_call():
                 found = await pipeline.execute()
             stored.update({owner: data for owner, data in zip(wanted, found, strict=True) if data is not None})
         records = await self._codec.decode(stored)
@@ -161,5 +161,5 @@ class RedisCertificateStore:
         Raises:
             Unavailable: there is none.
         """
-        with store_errors():
+        async with store_call():
             await answer(self._client.ping())

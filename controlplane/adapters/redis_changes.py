@@ -2,27 +2,34 @@
 
 Each entry carries its shard's change number, so that a missing one is noticed. After every new connection the store's epoch and all
 change numbers are compared with what was seen: another epoch or a smaller number means a restored or failed-over store.
+
+A write also rings a bell: an empty message on the channel that is named like its stream. So a reader asks for the streams that have
+something, and for all of them only every two seconds, since a bell may be missed and a stream entry may not.
 """
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection
 from dataclasses import replace
 from typing import Any
 
 import structlog
-from redis.asyncio import Connection, Redis
+from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
+from redis.asyncio.connection import AbstractConnection
 
 from controlplane.adapters import redis_keys as keys
-from controlplane.adapters.redis_client import answer, connect, store_errors
+from controlplane.adapters.redis_client import CALL_SECONDS, answer, connect, store_call
 from controlplane.core.errors import Unavailable
 from controlplane.core.ports import ChangesLost, DomainChanged
 
-_BLOCK_MS = 2000
+_ALL_SECONDS = 2.0
 _BATCH = 512
 _RETRY_SECONDS = 0.5
-_OVERLAP_MS = 2000
-"""A resumed reader starts this much earlier: clocks of a failed-over pair differ, and seeing a change twice is harmless."""
+_CONNECTIONS = 2
+_OVERLAP_MS = 10_000
+"""A resumed reader starts this much earlier: streams are read one after the other, clocks of a failed-over pair differ, and seeing a
+change twice is harmless."""
 
 _log = structlog.get_logger(__name__)
 
@@ -50,9 +57,12 @@ class RedisChangeFeed:
         reader = _Reader()
         first = True
         while True:
-            connections: list[Connection] = []
+            connections: list[AbstractConnection] = []
             client = self._client(connections)
+            bell = client.pubsub()
             try:
+                async with store_call():
+                    await bell.psubscribe(keys.CHANGES_PATTERN)
                 if first:
                     lost = await reader.start(client, position or await self._now(client))
                     first = False
@@ -60,36 +70,56 @@ class RedisChangeFeed:
                     lost = await reader.verify(client)
                 if lost:
                     yield ChangesLost(reader.position)
+                rung: Collection[bytes] = reader.streams
                 while True:
-                    changes = await reader.read(client, connections)
-                    for change in changes:
+                    # One connection for the bell and one for commands: more mean that one was replaced.
+                    if len(connections) > _CONNECTIONS:
+                        raise Unavailable("a connection to the store was replaced")
+                    for change in await reader.read(client, rung):
                         yield change
+                    rung = await _rung(bell) or reader.streams
             except Unavailable as error:
                 _log.warning("change stream interrupted", reason=str(error))
                 await asyncio.sleep(_RETRY_SECONDS)
             finally:
+                await bell.aclose()  # type: ignore[no-untyped-call]
                 await client.aclose()
 
-    def _client(self, connections: list[Connection] | None = None) -> Redis:
+    def _client(self, connections: list[AbstractConnection] | None = None) -> Redis:
         """Returns a client that notes its connections: the library replaces a closed one without a word."""
 
-        async def noted(connection: Connection) -> None:
+        async def noted(connection: AbstractConnection) -> None:
             await connection.on_connect()
             if connections is not None:
                 connections.append(connection)
 
-        return connect(self._url, retries=0, timeout=_BLOCK_MS / 1000 + 5, ca_file=self._ca_file, on_connect=noted)
+        return connect(self._url, retries=0, ca_file=self._ca_file, on_connect=noted)
 
     @staticmethod
     async def _now(client: Redis) -> str:
-        with store_errors():
+        async with store_call():
             seconds, microseconds = await answer(client.time())
         return f"{await epoch_of(client)}:{int(seconds) * 1000 + int(microseconds) // 1000}"
 
 
+async def _rung(bell: PubSub) -> Collection[bytes]:
+    """Waits for the bell, two seconds at most, and returns the streams that it rang for; none when it was silent.
+
+    Raises:
+        Unavailable: the connection broke.
+    """
+    rung: set[bytes] = set()
+    timeout = _ALL_SECONDS
+    async with store_call(_ALL_SECONDS + CALL_SECONDS):
+        while (message := await bell.get_message(ignore_subscribe_messages=True, timeout=timeout)) is not None:
+            rung.add(message["channel"])
+            timeout = 0.0
+    return rung
+
+
 async def epoch_of(client: Redis) -> str:
     """Returns the random identifier of the store's life; the first caller makes it."""
-    with store_errors():
+    async with store_call():
         await client.set(keys.EPOCH, secrets.token_hex(8), nx=True)
         epoch: bytes = await answer(client.get(keys.EPOCH))
     return epoch.decode()
@@ -102,7 +132,7 @@ class _Reader:
         self._epoch = ""
         self._last_ids: dict[bytes, bytes] = {}
         self._numbers: dict[bytes, int] = {}
-        self._shards = [keys.changes(shard).encode() for shard in range(keys.SHARDS)]
+        self.streams = [keys.changes(shard).encode() for shard in range(keys.SHARDS)]
         self.position = ""
 
     async def start(self, client: Redis, position: str) -> bool:
@@ -114,15 +144,15 @@ class _Reader:
             return True
         since = max(int(time) - _OVERLAP_MS, 0)
         self.position = position
-        self._last_ids = dict.fromkeys(self._shards, f"{since}-0".encode())
+        self._last_ids = dict.fromkeys(self.streams, f"{since}-0".encode())
         self._numbers = {}
         return await self._trimmed(client, since)
 
     async def _trimmed(self, client: Redis, since: int) -> bool:
         pipeline = client.pipeline(transaction=False)
-        for stream in self._shards:
+        for stream in self.streams:
             pipeline.xrange(stream, "-", "+", count=1)
-        with store_errors():
+        async with store_call():
             oldest: list[list[tuple[bytes, dict[bytes, bytes]]]] = await pipeline.execute()
         # The oldest entry that is left is newer than the position, and there were entries before it.
         return any(found and int(found[0][0].split(b"-")[0]) > since and int(found[0][1][b"q"]) > 1 for found in oldest)
@@ -142,34 +172,32 @@ class _Reader:
         pipeline = client.pipeline(transaction=False)
         for shard in range(keys.SHARDS):
             pipeline.get(keys.sequence(shard))
-        with store_errors():
+        async with store_call():
             values = await pipeline.execute()
-        return {stream: int(value or 0) for stream, value in zip(self._shards, values, strict=True)}
+        return {stream: int(value or 0) for stream, value in zip(self.streams, values, strict=True)}
 
     async def _take_up_now(self, client: Redis) -> None:
         pipeline = client.pipeline(transaction=False)
-        for stream in self._shards:
+        for stream in self.streams:
             pipeline.xrevrange(stream, "+", "-", count=1)
-        with store_errors():
+        async with store_call():
             newest: list[list[tuple[bytes, dict[bytes, bytes]]]] = await pipeline.execute()
             seconds, microseconds = await answer(client.time())
         self.position = f"{self._epoch}:{int(seconds) * 1000 + int(microseconds) // 1000}"
-        self._last_ids = {stream: found[0][0] if found else b"0-0" for stream, found in zip(self._shards, newest, strict=True)}
-        self._numbers = {stream: int(found[0][1][b"q"]) for stream, found in zip(self._shards, newest, strict=True) if found}
+        self._last_ids = {stream: found[0][0] if found else b"0-0" for stream, found in zip(self.streams, newest, strict=True)}
+        self._numbers = {stream: int(found[0][1][b"q"]) for stream, found in zip(self.streams, newest, strict=True) if found}
 
-    async def read(self, client: Redis, connections: Sequence[Connection]) -> list[DomainChanged | ChangesLost]:
-        """Waits for changes, `_BLOCK_MS` at most, and returns them in order.
+    async def read(self, client: Redis, streams: Collection[bytes]) -> list[DomainChanged | ChangesLost]:
+        """Reads what is new in some of the streams, and returns the changes in order.
 
         Raises:
-            Unavailable: the connection broke, or was replaced before the store was verified anew.
+            Unavailable: the connection broke.
         """
-        with store_errors():
-            # The annotations of xread name str keys only; bytes are what the server returns.
-            streams: Any = self._last_ids
+        # The annotations of xread name str keys only; bytes are what the server returns.
+        asked: Any = {stream: self._last_ids[stream] for stream in streams if stream in self._last_ids}
+        async with store_call():
             reply: list[tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]] | None
-            reply = await answer(client.xread(streams, count=_BATCH, block=_BLOCK_MS))
-        if len(connections) > 1:
-            raise Unavailable("the connection to the store was replaced")
+            reply = await answer(client.xread(asked, count=_BATCH))
         changes: list[DomainChanged | ChangesLost] = []
         newest, complete = 0, True
         for stream, entries in reply or []:
@@ -182,7 +210,8 @@ class _Reader:
                     _log.warning("change stream has a gap", stream=stream.decode(), seen=seen, found=number)
                     changes.append(ChangesLost(self.position))
                 changes.append(self._decode(fields))
-        # Only who has taken the whole batch may resume behind it, and only if no shard has more to read.
+        # Only who has taken the whole batch may resume behind it, and only if no shard has more to read: an entry that is behind by less
+        # than the overlap does no harm, since every stream is read within that time.
         if changes and complete and newest > int(self.position.partition(":")[2]):
             self.position = f"{self._epoch}:{newest}"
             changes[-1] = replace(changes[-1], position=self.position)
@@ -194,6 +223,7 @@ class _Reader:
             fqdn=fields[b"n"].decode(),
             names=tuple(fields[b"a"].decode().split(",")),
             certificate=kind == "certificate",
+            asked=kind == "spec",
             deleted=kind == "deleted",
             position=self.position,
         )

@@ -1,13 +1,15 @@
 """The connection to Redis or Valkey, its scripts, and the one place where its errors become ours."""
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from importlib import resources
 from typing import Any, cast
 
-from redis.asyncio import Connection, Redis
+from redis.asyncio import Redis
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.exceptions import (
@@ -26,7 +28,10 @@ from controlplane.core.errors import ConfigurationError, Unavailable
 CHANGE_STREAM_LENGTH = 4096
 """Entries that a shard's change stream keeps, about; a reader that falls further behind reads everything again."""
 
-OnConnect = Callable[[Connection], Awaitable[None]]
+CALL_SECONDS = 5.0
+"""For one command or pipeline."""
+
+OnConnect = Callable[[AbstractConnection], Awaitable[None]]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -41,13 +46,12 @@ def from_milliseconds(value: float) -> datetime:
     return _EPOCH + timedelta(milliseconds=value)
 
 
-def connect(url: str, *, retries: int = 2, timeout: float = 5.0, ca_file: str | None = None, on_connect: OnConnect | None = None) -> Redis:
+def connect(url: str, *, retries: int = 2, ca_file: str | None = None, on_connect: OnConnect | None = None) -> Redis:
     """Returns a client for `redis://`, `rediss://` or `unix://`. It connects at its first command.
 
     Args:
         url: Where the store is; a password may be in it, so it is never logged.
         retries: How often a command is repeated after a broken connection.
-        timeout: Seconds to wait for a connection or an answer.
         ca_file: A CA bundle for `rediss://`.
         on_connect: Called for every new connection in place of its own `on_connect`, which it must call.
 
@@ -56,8 +60,10 @@ def connect(url: str, *, retries: int = 2, timeout: float = 5.0, ca_file: str | 
     """
     options: dict[str, Any] = {
         "protocol": 2,
-        "socket_timeout": timeout,
-        "socket_connect_timeout": timeout,
+        # With a socket_timeout the library waits by asyncio.wait_for, which swallows a cancellation on Python 3.11 when the reply is just
+        # there. `store_call` keeps the time instead.
+        "socket_timeout": None,
+        "socket_connect_timeout": CALL_SECONDS,
         "retry": Retry(ExponentialBackoff(cap=0.5, base=0.02) if retries else NoBackoff(), retries),
     }
     if on_connect is not None:
@@ -70,15 +76,16 @@ def connect(url: str, *, retries: int = 2, timeout: float = 5.0, ca_file: str | 
         raise ConfigurationError(f"--redis-url: {error}") from None
 
 
-@contextmanager
-def store_errors() -> Iterator[None]:
-    """Turns the library's errors into `Unavailable`.
+@asynccontextmanager
+async def store_call(seconds: float = CALL_SECONDS) -> AsyncIterator[None]:
+    """Gives commands to the store a deadline, and turns the library's errors into `Unavailable`.
 
     Raises:
-        Unavailable: the store does not answer, is loading, full, or read-only after a failover.
+        Unavailable: the store does not answer in time, is loading, full, or read-only after a failover.
     """
     try:
-        yield
+        async with asyncio.timeout(seconds):
+            yield
     except AuthenticationError as error:
         raise Unavailable("the store refuses the password of --redis-url", retry_after=5.0) from error
     except (ConnectionError, TimeoutError, BusyLoadingError, ReadOnlyError, OutOfMemoryError, OSError) as error:
@@ -101,7 +108,7 @@ class Script:
         Raises:
             Unavailable: the store does not answer.
         """
-        with store_errors():
+        async with store_call():
             try:
                 return await answer(self._client.evalsha(self._script.sha, len(keys), *keys, *cast("list[str]", arguments)))
             except NoScriptError:

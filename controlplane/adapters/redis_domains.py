@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 
 from controlplane.adapters import redis_keys as keys
 from controlplane.adapters.record_codec import decode_spec, decode_status, encode_spec, encode_status
-from controlplane.adapters.redis_client import CHANGE_STREAM_LENGTH, Script, answer, milliseconds, store_errors
+from controlplane.adapters.redis_client import CHANGE_STREAM_LENGTH, Script, answer, milliseconds, store_call
 from controlplane.core.errors import AlreadyExists, Conflict, FieldViolation, InvalidArgument, NotFound, Unavailable
 from controlplane.core.managed_domain import Domain, DomainSpec, DomainStatus
 from controlplane.core.names import DomainName
@@ -105,7 +105,7 @@ class RedisDomainStore:
 
     async def get(self, name: DomainName) -> Domain | None:
         """See `DomainStore.get`."""
-        with store_errors():
+        async with store_call():
             fields = await answer(self._client.hmget(keys.domain(name.value), ["spec", "status", "revision"]))
         return decode_domain(fields)
 
@@ -124,7 +124,7 @@ class RedisDomainStore:
         pipeline = self._client.pipeline(transaction=False)
         for name in names:
             pipeline.hmget(keys.domain(name), ["spec", "status", "revision"])
-        with store_errors():
+        async with store_call():
             replies = await pipeline.execute()
         decoded = ((name, decode_domain(fields)) for name, fields in zip(names, replies, strict=True))
         return {name: domain for name, domain in decoded if domain is not None}
@@ -169,7 +169,7 @@ class RedisDomainStore:
         raise Conflict(f"domains/{name} keeps changing; read it again")
 
     async def _read(self, name: DomainName) -> tuple[Domain, bytes]:
-        with store_errors():
+        async with store_call():
             fields = await answer(self._client.hmget(keys.domain(name.value), ["spec", "status", "revision"]))
         domain = decode_domain(fields)
         if domain is None:

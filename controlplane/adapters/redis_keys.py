@@ -25,6 +25,8 @@ import zlib
 
 SHARDS = 256
 EPOCH = "cp:epoch"
+CHANGES_PATTERN = "cp:{s*}:changes"
+"""Every change stream's name; a write rings on the channel of that name."""
 
 
 def shard_of(name: str) -> int:

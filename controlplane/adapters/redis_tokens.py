@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from controlplane.adapters import redis_keys as keys
 from controlplane.adapters.record_codec import decode_account, decode_token, encode_account, encode_token
-from controlplane.adapters.redis_client import answer, milliseconds, store_errors
+from controlplane.adapters.redis_client import answer, milliseconds, store_call
 from controlplane.core.errors import NotFound, RecordRejected
 from controlplane.core.ports import AccountRecord, RecordAuthenticator, TokenRecord
 
@@ -28,12 +28,12 @@ class RedisTokenStore:
     async def plant(self, record: TokenRecord) -> None:
         """See `TokenStore.plant`."""
         data = self._authenticator.wrap("token", record.token, encode_token(record))
-        with store_errors():
+        async with store_call():
             await self._client.set(keys.token(record.token), data, pxat=milliseconds(record.expire_time))
 
     async def find(self, token: str) -> TokenRecord | None:
         """See `TokenStore.find`."""
-        with store_errors():
+        async with store_call():
             data: bytes | None = await answer(self._client.get(keys.token(token)))
         if data is None:
             return None
@@ -50,7 +50,7 @@ class RedisTokenStore:
         pipeline = self._client.pipeline(transaction=False)
         for token in tokens:
             pipeline.delete(keys.token(token))
-        with store_errors():
+        async with store_call():
             await pipeline.execute()
 
 
@@ -63,13 +63,13 @@ class RedisAccountStore:
 
     async def get(self, directory_url: str) -> AccountRecord | None:
         """See `AccountStore.get`."""
-        with store_errors():
+        async with store_call():
             data: bytes | None = await answer(self._client.get(keys.account(directory_url)))
         return None if data is None else decode_account(self._authenticator.unwrap("account", directory_url, data))
 
     async def create(self, record: AccountRecord) -> AccountRecord:
         """See `AccountStore.create`."""
-        with store_errors():
+        async with store_call():
             await self._client.set(keys.account(record.directory_url), self._wrap(record), nx=True)
         stored = await self.get(record.directory_url)
         return record if stored is None else stored
@@ -83,7 +83,7 @@ class RedisAccountStore:
         record = await self.get(directory_url)
         if record is None:
             raise NotFound(f"the ACME account at {directory_url}")
-        with store_errors():
+        async with store_call():
             await self._client.set(keys.account(directory_url), self._wrap(replace(record, account_url=account_url)), xx=True)
 
     async def forget(self, directory_url: str) -> bool:
@@ -96,5 +96,5 @@ class RedisAccountStore:
 
 async def forget_account(client: Redis, directory_url: str) -> bool:
     """Removes an account; needs no record key. Returns whether there was one."""
-    with store_errors():
+    async with store_call():
         return bool(await client.delete(keys.account(directory_url)))

@@ -82,7 +82,8 @@ class DomainStore(Protocol):
 class DomainChanged:
     """Something about the domain `fqdn` was written: spec, status or certificate.
 
-    `certificate` is true when what is served may have changed. `names` are all names that the domain had before or has after.
+    `certificate` is true when what is served may have changed, `asked` when the API asked for something and the domain is due.
+    `names` are all names that the domain had before or has after.
     `position` resumes after this change.
     """
 
@@ -91,6 +92,7 @@ class DomainChanged:
     certificate: bool
     deleted: bool
     position: str
+    asked: bool = False
 
 
 @dataclass(frozen=True, slots=True)

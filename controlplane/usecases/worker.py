@@ -68,33 +68,47 @@ class Worker:
         self._drain_grace = drain_grace
         self._wake = asyncio.Event()
         self._inflight: dict[DomainName, asyncio.Task[None]] = {}
+        self._asked: dict[DomainName, None] = {}
+        self._next_look = 0.0
+        self._left_behind = False
 
     async def run(self, stop: asyncio.Event) -> None:
         """Works until `stop` is set; then takes nothing new, waits for what is in progress, and gives the rest back."""
         async with asyncio.TaskGroup() as group:
             watching = group.create_task(self._watch())
             stopping = group.create_task(self._wake_at(stop))
-            backoff, looked = _FIRST_BACKOFF, 0.0
+            backoff = _FIRST_BACKOFF
             while not stop.is_set():
                 self._wake.clear()
-                await asyncio.sleep(looked + _BETWEEN_LOOKS - time.monotonic())
-                looked = time.monotonic()
                 try:
-                    idle = await self._take_due(group)
+                    await self._take_asked(group)
+                    if time.monotonic() >= self._next_look:
+                        self._next_look = time.monotonic() + await self._take_due(group)
                     backoff = _FIRST_BACKOFF
                 except Unavailable as error:
                     _log.warning("the store is away", reason=str(error))
-                    idle, backoff = max(backoff, error.retry_after), min(backoff * 2, _LONGEST_BACKOFF)
+                    self._next_look = time.monotonic() + max(backoff, error.retry_after)
+                    backoff = min(backoff * 2, _LONGEST_BACKOFF)
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(idle):
+                    async with asyncio.timeout(self._next_look - time.monotonic()):
                         await self._wake.wait()
             stopping.cancel()
             await self._drain()
             await _end(watching)
 
+    async def _take_asked(self, group: asyncio.TaskGroup) -> None:
+        """Starts what the API has just asked for, without a look at the whole schedule; what finds no room is found by the next look."""
+        asked, self._asked = self._asked, {}
+        for name in asked:
+            if len(self._inflight) >= self._concurrency:
+                self._left_behind = True
+                return
+            await self._take(group, name)
+
     async def _take_due(self, group: asyncio.TaskGroup) -> float:
         """Starts what is due, as far as there is room; returns for how many seconds there is nothing to look for."""
         room = self._concurrency - len(self._inflight)
+        self._left_behind = room <= 0
         if room <= 0:
             return _LONGEST_IDLE
         now = self._clock()
@@ -103,14 +117,9 @@ class Worker:
         _DUE.set(len(due))
         for name in due:
             if len(self._inflight) >= self._concurrency:
+                self._left_behind = True
                 return _LONGEST_IDLE
-            if name in self._inflight:
-                continue
-            lease = await self._work.acquire(name, self._owner, self._lease_ttl)
-            if lease is not None:
-                task = group.create_task(self._carry_out(lease))
-                self._inflight[name] = task
-                _INFLIGHT.set(len(self._inflight))
+            await self._take(group, name)
         following = await self._work.next_due()
         if following is None:
             _LAG.set(0)
@@ -118,6 +127,21 @@ class Worker:
         seconds = (following - self._clock()).total_seconds()
         _LAG.set(max(-seconds, 0))
         return min(seconds, _LONGEST_IDLE) if seconds > 0 else _SHORT_IDLE
+
+    async def _take(self, group: asyncio.TaskGroup, name: DomainName) -> None:
+        if name in self._inflight:
+            # Asked for in the midst of an attempt: it is due again when that ends.
+            self._left_behind = True
+            return
+        lease = await self._work.acquire(name, self._owner, self._lease_ttl)
+        if lease is not None:
+            self._inflight[name] = group.create_task(self._carry_out(lease))
+            _INFLIGHT.set(len(self._inflight))
+
+    def _look_soon(self) -> None:
+        """Has the schedule looked at again, not sooner than the last look's cost allows."""
+        self._next_look = min(self._next_look, time.monotonic() + _BETWEEN_LOOKS)
+        self._wake.set()
 
     async def _carry_out(self, lease: Lease) -> None:
         lost = False
@@ -140,7 +164,8 @@ class Worker:
                 await self._give_back(lease)
             self._inflight.pop(lease.name, None)
             _INFLIGHT.set(len(self._inflight))
-            self._wake.set()
+            if self._left_behind:
+                self._look_soon()
 
     async def _prolong(self, lease: Lease) -> None:
         """Keeps the lease until it is cancelled; raises `LeaseLost`, which ends the work, when it is somebody else's."""
@@ -157,21 +182,21 @@ class Worker:
                 await self._work.release(lease)
 
     async def _watch(self) -> None:
-        """Wakes the loop for changes that others made: own writes concern domains in progress, and certificates need no worker."""
+        """Wakes the loop for what the API asks for; workers' own writes say themselves when the domain is due again."""
         backoff = _FIRST_BACKOFF
         while True:
             try:
                 async for change in self._feed.follow():
                     backoff = _FIRST_BACKOFF
-                    if isinstance(change, ChangesLost) or self._concerns_us(change.fqdn, quiet=change.certificate or change.deleted):
+                    if isinstance(change, ChangesLost):
+                        self._look_soon()
+                    elif change.asked:
+                        self._asked[DomainName(change.fqdn)] = None
                         self._wake.set()
             except Unavailable as error:
                 _log.warning("the change feed is away", reason=str(error))
             await asyncio.sleep(backoff)
             backoff = min(backoff * 2, _LONGEST_BACKOFF)
-
-    def _concerns_us(self, fqdn: str, *, quiet: bool) -> bool:
-        return not quiet and DomainName(fqdn) not in self._inflight
 
     async def _wake_at(self, stop: asyncio.Event) -> None:
         await stop.wait()

@@ -131,7 +131,9 @@ async def test_changes_since_a_position_are_all_seen(domain_store: Stores) -> No
         changes = [await anext(following) for _ in range(3)]
     await following.aclose()
     assert all(isinstance(change, DomainChanged) and change.names == ("shop.example.com", "www.shop.example.com") for change in changes)
-    assert [False, False, True] == [change.deleted for change in changes if isinstance(change, DomainChanged)]
+    assert [(True, False), (True, False), (False, True)] == [
+        (change.asked, change.deleted) for change in changes if isinstance(change, DomainChanged)
+    ]
 
 
 async def test_position_of_another_store_is_lost(domain_store: Stores) -> None:

@@ -41,7 +41,7 @@ class InMemoryDomains:
                 raise AlreadyExists(domain_resource_name(owner), f"{name} belongs to {domain_resource_name(owner)}")
         self._claims |= dict.fromkeys(spec.additional_names, spec.fqdn)
         domain = Domain(spec, status, 1)
-        await self._write(domain, certificate=False)
+        await self._write(domain, certificate=False, asked=True)
         return domain
 
     async def get(self, name: DomainName) -> Domain | None:
@@ -66,7 +66,7 @@ class InMemoryDomains:
         self._answer()
         domain = self._existing(name)
         renewed = replace(domain, spec=replace(domain.spec, renewal_request_time=at), revision=domain.revision + 1)
-        await self._write(renewed, certificate=False)
+        await self._write(renewed, certificate=False, asked=True)
         return renewed
 
     async def delete(self, name: DomainName, expected_etag: str) -> None:
@@ -139,13 +139,13 @@ class InMemoryDomains:
     def _position(self, number: int) -> str:
         return f"{self._epoch}:{number}"
 
-    async def _write(self, domain: Domain, *, certificate: bool) -> None:
+    async def _write(self, domain: Domain, *, certificate: bool, asked: bool = False) -> None:
         self._domains[domain.spec.fqdn] = domain
-        await self._publish(domain, certificate=certificate, deleted=False)
+        await self._publish(domain, certificate=certificate, deleted=False, asked=asked)
 
-    async def _publish(self, domain: Domain, *, certificate: bool, deleted: bool) -> None:
+    async def _publish(self, domain: Domain, *, certificate: bool, deleted: bool, asked: bool = False) -> None:
         names = tuple(name.value for name in domain.spec.all_names)
         position = self._position(self._trimmed + len(self._changes) + 1)
-        self._changes.append(DomainChanged(domain.spec.fqdn.value, names, certificate, deleted, position))
+        self._changes.append(DomainChanged(domain.spec.fqdn.value, names, certificate, deleted, position, asked))
         async with self._written:
             self._written.notify_all()

@@ -67,14 +67,14 @@ class InMemoryWork:
     async def add(self, spec: DomainSpec, status: DomainStatus | None = None, certificate: CertificateRecord | None = None) -> None:
         """Writes a domain, due at once."""
         self._rows[spec.fqdn] = _Row(Domain(spec, status or DomainStatus(), 1), self.clock(), certificate=certificate)
-        await self._publish(spec)
+        await self._publish(spec, asked=True)
 
     async def request_renewal(self, name: DomainName) -> None:
         """Asks for a renewal, due at once."""
         row = self._rows[name]
         row.domain = replace(row.domain, spec=replace(row.domain.spec, renewal_request_time=self.clock()), revision=row.domain.revision + 1)
         row.due = self.clock()
-        await self._publish(row.domain.spec)
+        await self._publish(row.domain.spec, asked=True)
 
     async def delete(self, name: DomainName) -> None:
         """Removes a domain with everything about it."""
@@ -243,9 +243,9 @@ class InMemoryWork:
         if self.away:
             raise Unavailable("the store does not answer", retry_after=0.01)
 
-    async def _publish(self, spec: DomainSpec, *, certificate: bool = False, deleted: bool = False) -> None:
+    async def _publish(self, spec: DomainSpec, *, certificate: bool = False, deleted: bool = False, asked: bool = False) -> None:
         names = tuple(name.value for name in spec.all_names)
-        self._changes.append(DomainChanged(spec.fqdn.value, names, certificate, deleted, str(len(self._changes) + 1)))
+        self._changes.append(DomainChanged(spec.fqdn.value, names, certificate, deleted, str(len(self._changes) + 1), asked))
         async with self._written:
             self._written.notify_all()
 

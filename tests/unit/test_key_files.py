@@ -1,5 +1,5 @@
 """Key directories: read, refused, and put to use by the two roles."""
-# ruff: noqa: SIM300 - assertions read `expected == actual`, here as everywhere.
+
 
 import os
 import re

@@ -1,5 +1,5 @@
 """Making keys: into new directories, with the right modes, all or nothing; and the commands that make and list them."""
-# ruff: noqa: SIM300 - assertions read `expected == actual`, here as everywhere.
+
 
 import os
 import stat

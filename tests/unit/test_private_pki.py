@@ -1,5 +1,5 @@
 """The private PKI: its certificates work in real TLS handshakes, and its files are made with care."""
-# ruff: noqa: SIM300 - assertions read `expected == actual`, here as everywhere.
+
 
 import ipaddress
 import ssl

@@ -1,5 +1,5 @@
 """Authenticated records: what is believed, and everything that is not."""
-# ruff: noqa: SIM300 - assertions read `expected == actual`, here as everywhere.
+
 
 import json
 from pathlib import Path
