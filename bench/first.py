@@ -1,7 +1,7 @@
 """The first benchmark: onboarding, handshakes and memory, each against a peer or a limit in the same run. `make bench-first` runs it.
 
-Prints Markdown tables and writes `bench/results/first.json`. Exits with 1 when a limit is missed. Machines are shared and noisy, so
-what is compared takes turns, medians are compared, and limits are ratios.
+Prints Markdown tables; `bench/results/` gets them too, as `first.md`, and every single duration, as `first.json`. Exits with 1 when
+a limit is missed. Machines are shared and noisy, so what is compared takes turns, medians are compared, and limits are ratios.
 """
 
 import argparse
@@ -51,9 +51,11 @@ def main() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     begun = time.monotonic()
     results = asyncio.run(run(arguments.onboardings, arguments.domains))
-    print(results.markdown())
-    print(f"{os.cpu_count()} cores, Python {platform.python_version()}; took {time.monotonic() - begun:.0f} s")
+    tables = results.markdown()
+    print(tables)
+    print(f"{os.cpu_count()} cores, Python {platform.python_version()}; took {time.monotonic() - begun:.0f} s", flush=True)
     _RESULTS.mkdir(exist_ok=True)
+    (_RESULTS / "first.md").write_text(tables, encoding="utf-8")
     (_RESULTS / "first.json").write_text(json.dumps(results.as_json(), indent=2) + "\n", encoding="utf-8")
     missed = [limit.what for limit in results.limits() if not limit.kept]
     if missed:

@@ -23,10 +23,22 @@ debian() {
 "$PYTHON" -c 'import ensurepip' 2>/dev/null || debian "Python's venv module" python3-venv
 
 [ -x "$VENV/bin/python" ] || "$PYTHON" -m venv "$VENV"
-echo "setup: installing the locked packages into $VENV"
-"$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock 2>&1 | grep -v 'is ignored: it is neither' || true
-"$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index --editable . 2>&1 | grep -v 'is ignored: it is neither' || true
-"$VENV/bin/certplane" --version >/dev/null || { echo "setup: the installation is not complete; the messages above say why" >&2; exit 1; }
+if ! command -v pebble >/dev/null || ! command -v pebble-challtestsrv >/dev/null; then
+  # Meanwhile, in the background: the certificate authority of the demonstration and of the tests.
+  debian "the ACME server of the demonstration and the tests" pebble &
+  debian_job=$!
+fi
 
-# The certificate authority of the demonstration and of the tests.
-command -v pebble >/dev/null && command -v pebble-challtestsrv >/dev/null || debian "the ACME server of the demonstration and the tests" pebble || true
+# pip warns about directories of its own configuration that are not there.
+pip_install() { "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check "$@" 2>&1 | grep -vE 'is ignored: it is neither|DEPRECATION' || true; }
+
+echo "setup: installing the locked packages into $VENV"
+# uv installs several times faster; pip does it where uv cannot reach the registry (it does not read pip's configuration).
+awk '/^uv==/ {found=1} found {print} found && !/\\$/ {exit}' requirements.lock > "$VENV/uv.lock"
+pip_install --no-deps --require-hashes -r "$VENV/uv.lock"
+[ -n "${SSL_CERT_FILE:-}" ] || [ ! -r /etc/ssl/certs/ca-certificates.crt ] || export SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt
+"$VENV/bin/uv" pip install --quiet --compile-bytecode --python "$VENV/bin/python" --require-hashes -r requirements.lock 2>/dev/null ||
+  pip_install --require-hashes -r requirements.lock
+pip_install --no-deps --no-build-isolation --no-index --editable .
+"$VENV/bin/certplane" --version >/dev/null || { echo "setup: the installation is not complete; the messages above say why" >&2; exit 1; }
+[ -z "${debian_job:-}" ] || wait "$debian_job" || true

@@ -1,10 +1,14 @@
 """The `certplane` command. Sub-commands import what they need when they run, so that `--help` is quick."""
 
 import importlib
+import os
 
 import click
 
 from controlplane import __version__
+
+# gRPC's C core writes lines of its own to standard error, where only JSON lines belong; what went wrong is in our errors and logs.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 _COMMANDS = {
     "up": "controlplane.cli.up:up",

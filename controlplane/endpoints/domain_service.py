@@ -13,6 +13,7 @@ from controlplane.usecases.domain_watch import WatchEvent
 from controlplane.usecases.domains import DomainService
 
 SERVICE_NAME: Final = "certplane.v1.DomainService"
+_LAST_WRITE_SECONDS: Final = 1.0
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
@@ -50,9 +51,14 @@ class DomainServicer:
 
     async def WatchDomains(self, request: domain_service_pb2.WatchDomainsRequest, context: Context) -> None:  # noqa: N802
         """Sends a snapshot and changes, until the caller goes or the server stops."""
+        writing: set[asyncio.Future[None]] = set()
 
         async def deliver(event: WatchEvent) -> None:
-            await context.write(watch_message(event))
+            # Shielded: gRPC refuses to end a call while a write that was given up is still on its way.
+            write = asyncio.ensure_future(context.write(watch_message(event)))
+            writing.add(write)
+            write.add_done_callback(writing.discard)
+            await asyncio.shield(write)
 
         watch = asyncio.create_task(self._service.watch(tuple(request.names), request.resume_token, deliver))
         stopping = asyncio.create_task(self._stopping.wait())
@@ -65,6 +71,8 @@ class DomainServicer:
             watch.cancel()
             stopping.cancel()
             await asyncio.gather(watch, stopping, return_exceptions=True)
+            if writing:
+                await asyncio.wait(writing, timeout=_LAST_WRITE_SECONDS)
 
 
 def add_domain_service(server: grpc.aio.Server, service: DomainService, stopping: asyncio.Event | None = None) -> str:
