@@ -93,6 +93,7 @@ async def worker(settings: WorkerSettings, stop: asyncio.Event) -> None:
         http01_port=settings.http01_port,
         allow=settings.preflight_allow,
         ca_identities=settings.caa_identities or known_caa_identities(settings.acme_directory),
+        account_url=lambda: authority.account_url,
     )
     issuance = Issuance(
         work=work,

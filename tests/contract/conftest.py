@@ -19,7 +19,8 @@ from controlplane.core.ports import AccountStore, ChangeFeed, DomainStore, Token
 from controlplane.embedded.valkey import start_valkey
 from tests.fakes import samples
 from tests.fakes.domains import InMemoryDomains
-from tests.fakes.work import InMemoryAccounts, InMemoryTokens, InMemoryWork
+from tests.fakes.tokens import InMemoryTokens
+from tests.fakes.work import InMemoryAccounts, InMemoryWork
 
 BOTH = ["memory", "redis"]
 

@@ -3,7 +3,7 @@
 import asyncio
 import datetime as dt
 import hashlib
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 
 from cryptography import x509
@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from controlplane.core.certificate import CertificateRecord
 from controlplane.core.errors import SealingError, Unavailable
-from controlplane.core.ports import ChangesLost, Clock, DomainChanged, TokenRecord
+from controlplane.core.ports import ChangesLost, DomainChanged
 from controlplane.core.redacted import SecretBytes
 from controlplane.core.sealing import Envelope, Scheme, SealContext, spki_digest
 
@@ -130,38 +130,6 @@ class InMemoryCertificates:
         async with self._published:
             self._events.append(change)
             self._published.notify_all()
-
-
-class InMemoryTokens:
-    """HTTP-01 tokens: TokenStore. `asked` lists the tokens that were looked for."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._records: dict[str, TokenRecord] = {}
-        self.away = False
-        self.asked: list[str] = []
-
-    async def plant(self, record: TokenRecord) -> None:
-        """Writes a token."""
-        self._answer()
-        self._records[record.token] = record
-
-    async def find(self, token: str) -> TokenRecord | None:
-        """Returns the unexpired record."""
-        self.asked.append(token)
-        self._answer()
-        record = self._records.get(token)
-        return record if record is not None and self._clock() < record.expire_time else None
-
-    async def withdraw(self, tokens: Iterable[str]) -> None:
-        """Removes tokens."""
-        self._answer()
-        for token in tokens:
-            self._records.pop(token, None)
-
-    def _answer(self) -> None:
-        if self.away:
-            raise Unavailable("the store is away")
 
 
 def issue(fqdn: str, *additional: str, generation: int = 1) -> tuple[CertificateRecord, SecretBytes]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from tests.fakes.work import InMemoryTokens
+from tests.fakes.tokens import InMemoryTokens
 
 _PATH = "/.well-known/acme-challenge/"
 

@@ -18,7 +18,8 @@ from tests.fakes.authority import FaultyAuthority
 from tests.fakes.http01 import http01_responder
 from tests.fakes.preflight import TablePreflight
 from tests.fakes.sealing import sealer_and_opener
-from tests.fakes.work import InMemoryAccounts, InMemoryTokens, InMemoryWork, utc_now
+from tests.fakes.tokens import InMemoryTokens
+from tests.fakes.work import InMemoryAccounts, InMemoryWork, utc_now
 
 LEASE = timedelta(seconds=60)
 

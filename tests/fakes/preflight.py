@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from controlplane.core.managed_domain import Actor, Problem
 from controlplane.core.names import DomainName
 from controlplane.core.ports import PreflightVerdict
-from tests.fakes.work import InMemoryTokens, utc_now
+from tests.fakes.tokens import InMemoryTokens
+from tests.fakes.work import utc_now
 
 
 def failing(name: str, *, conclusive: bool = True) -> PreflightVerdict:

@@ -1,7 +1,7 @@
 """The worker's side of the store in memory, with the ports' semantics: leases, fencing tokens, one write for what belongs together."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
@@ -10,7 +10,7 @@ from controlplane.core.errors import LeaseLost, Unavailable
 from controlplane.core.managed_domain import Domain, DomainSpec, DomainStatus
 from controlplane.core.names import DomainName
 from controlplane.core.order import OrderRecord
-from controlplane.core.ports import AccountRecord, ChangesLost, DomainChanged, Lease, TokenRecord, Work
+from controlplane.core.ports import AccountRecord, ChangesLost, DomainChanged, Lease, Work
 
 
 def utc_now() -> datetime:
@@ -248,34 +248,6 @@ class InMemoryWork:
         self._changes.append(DomainChanged(spec.fqdn.value, names, certificate, deleted, str(len(self._changes) + 1), asked))
         async with self._written:
             self._written.notify_all()
-
-
-@dataclass(slots=True)
-class InMemoryTokens:
-    """`TokenStore` in memory. `planted` remembers every token ever planted."""
-
-    clock: Callable[[], datetime] = utc_now
-    records: dict[str, TokenRecord] = field(default_factory=dict)
-    planted: list[TokenRecord] = field(default_factory=list)
-
-    async def plant(self, record: TokenRecord) -> None:
-        """See `TokenStore.plant`."""
-        self.records[record.token] = record
-        self.planted.append(record)
-
-    async def find(self, token: str) -> TokenRecord | None:
-        """See `TokenStore.find`."""
-        return self.find_now(token)
-
-    def find_now(self, token: str) -> TokenRecord | None:
-        """`find` for a responder that runs in another thread."""
-        record = self.records.get(token)
-        return record if record is not None and record.expire_time > self.clock() else None
-
-    async def withdraw(self, tokens: Iterable[str]) -> None:
-        """See `TokenStore.withdraw`."""
-        for token in tokens:
-            self.records.pop(token, None)
 
 
 @dataclass(slots=True)

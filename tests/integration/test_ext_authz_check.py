@@ -14,7 +14,7 @@ from controlplane.core.ports import TokenRecord
 from controlplane.core.redacted import SecretBytes
 from controlplane.endpoints.ext_authz import add_ext_authz
 from controlplane.usecases.challenges import Challenges
-from tests.fakes.certificates import InMemoryTokens
+from tests.fakes.tokens import InMemoryTokens
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 CHECK = "/envoy.service.auth.v3.Authorization/Check"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from controlplane.core.ports import TokenRecord
 from controlplane.core.redacted import SecretBytes
 from controlplane.usecases.challenges import CHALLENGE_PREFIX, ChallengeReply, Challenges
-from tests.fakes.certificates import InMemoryTokens
+from tests.fakes.tokens import InMemoryTokens
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 TOKEN = "LoqXcYV8q5ONbJQxbmR7SCTNo3tiAXDfowyjxAjEuX0"  # the example of RFC 8555 section 8.3

@@ -1,0 +1,50 @@
+"""Ports: what the use cases need from the world. The docstrings are contracts; one contract suite runs against each implementation.
+
+Unless said otherwise, every coroutine raises `Unavailable` when what is behind it does not answer, and every time is an aware
+datetime in UTC.
+"""
+
+from controlplane.core.ports.authority import (
+    AcmeError,
+    AcmeProblem,
+    AcmeUnreachable,
+    CertificateAuthority,
+    RemoteAuthorization,
+    RemoteOrder,
+)
+from controlplane.core.ports.changes import ChangeFeed, ChangesLost, DomainChanged
+from controlplane.core.ports.clock import Clock
+from controlplane.core.ports.domains import DomainStore, Page
+from controlplane.core.ports.preflight import Preflight, PreflightVerdict
+from controlplane.core.ports.sealing import Opener, PrivateKeyClasses, RecordAuthenticator, Sealer
+from controlplane.core.ports.serving import CertificateStore, TokenRecord, TokenStore
+from controlplane.core.ports.work import AccountRecord, AccountStore, Lease, Work, WorkStore
+
+__all__ = [
+    "AccountRecord",
+    "AccountStore",
+    "AcmeError",
+    "AcmeProblem",
+    "AcmeUnreachable",
+    "CertificateAuthority",
+    "CertificateStore",
+    "ChangeFeed",
+    "ChangesLost",
+    "Clock",
+    "DomainChanged",
+    "DomainStore",
+    "Lease",
+    "Opener",
+    "Page",
+    "Preflight",
+    "PreflightVerdict",
+    "PrivateKeyClasses",
+    "RecordAuthenticator",
+    "RemoteAuthorization",
+    "RemoteOrder",
+    "Sealer",
+    "TokenRecord",
+    "TokenStore",
+    "Work",
+    "WorkStore",
+]

@@ -1,0 +1,60 @@
+"""Domains for the API."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from controlplane.core.managed_domain import Domain, DomainSpec, DomainStatus
+from controlplane.core.names import DomainName
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a listing. `next_token` is empty at the end."""
+
+    domains: tuple[Domain, ...]
+    next_token: str
+
+
+class DomainStore(Protocol):
+    """Domains for the API. Never touches certificates' content, orders or leases."""
+
+    async def create(self, spec: DomainSpec, status: DomainStatus) -> Domain:
+        """Writes a new domain, due at once, and publishes a change; claims its additional names first.
+
+        Atomic per shard: the own name with everything about it is one write; a claim of an additional name counts only while
+        the owner's record lists it, so a crash between the two leaves nothing that blocks anybody.
+
+        Raises:
+            AlreadyExists: the own name or an additional name is a domain of its own, or another domain's additional name.
+        """
+        ...
+
+    async def get(self, name: DomainName) -> Domain | None:
+        """Returns the domain whose own name this is, or None."""
+        ...
+
+    async def list_page(self, page_size: int, page_token: str) -> Page:
+        """Returns up to `page_size` domains in an order that stays the same between calls.
+
+        Raises:
+            InvalidArgument: `page_token` was not made by this store.
+        """
+        ...
+
+    async def request_renewal(self, name: DomainName, at: datetime) -> Domain:
+        """Writes the intent to renew and makes the domain due at once. Publishes a change.
+
+        Raises:
+            NotFound: no such domain.
+        """
+        ...
+
+    async def delete(self, name: DomainName, expected_etag: str) -> None:
+        """Removes the domain with its certificates, sealed keys, order, schedule and claims in one write, and publishes a change.
+
+        Raises:
+            NotFound: no such domain.
+            Conflict: `expected_etag` is not empty and not the etag now.
+        """
+        ...
