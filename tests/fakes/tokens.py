@@ -12,7 +12,7 @@ def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-@dataclass(slots=True)
+@dataclass
 class InMemoryTokens:
     """`TokenStore` in memory. `planted` remembers every token ever planted, `asked` every token looked for; `away` makes it Unavailable."""
 
