@@ -21,8 +21,10 @@ $(STAMP): requirements.lock pyproject.toml scripts/setup.sh
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh scripts/setup.sh
 	@touch $(STAMP)
 
+STARTED := $(shell date +%s)
+
 up: setup
-	@$(BIN)/certplane demo
+	@$(BIN)/certplane demo --since $(STARTED)
 
 check: setup
 	$(BIN)/ruff check .

@@ -17,6 +17,7 @@ from controlplane.adapters.redis_client import connect
 from controlplane.adapters.redis_domains import RedisDomainStore
 from controlplane.adapters.redis_tokens import RedisTokenStore
 from controlplane.app.lifecycle import announce_ready, check_metrics_address
+from controlplane.core.admission import Admission
 from controlplane.core.exposure import check_listener, check_redis_url
 from controlplane.core.keyring import Role
 from controlplane.core.names import load_public_suffixes
@@ -52,6 +53,8 @@ class ServeSettings:
     metrics_address: str
     metrics_insecure: bool
     tls: TlsFiles | None
+    xds_clients: tuple[str, ...]
+    api_clients: tuple[str, ...]
     expiry_alert: timedelta
 
 
@@ -79,11 +82,11 @@ async def serve(settings: ServeSettings, stop: asyncio.Event) -> None:
     expiry = ExpiryWatch(certificates, clock, settings.expiry_alert)
 
     readiness = Readiness({"store": certificates.ping})
-    xds = build_server(settings.xds_address, settings.tls)
+    xds = build_server(settings.xds_address, settings.tls, admission=Admission(settings.xds_clients, "--xds-client"))
     sds = SdsServer(directory)
     sds.add_to(xds.server)
     add_ext_authz(xds.server, challenges)
-    api = build_server(settings.api_address, settings.tls)
+    api = build_server(settings.api_address, settings.tls, admission=Admission(settings.api_clients, "--api-client"))
     service = add_domain_service(api.server, domains, stop)
     health = add_health_and_reflection(api.server, [service], readiness)
     metrics = MetricsServer(readiness)

@@ -25,6 +25,7 @@ _PORT = click.IntRange(1, 65535)
 @option("--metrics-port", type=_PORT, default=18002, help="Metrics port of serve.")
 @option("--worker-metrics-port", type=_PORT, default=18003, help="Metrics port of the worker.")
 @option("--pebble-port", type=_PORT, default=14000, help="Port of Pebble's directory.")
+@click.option("--since", type=float, default=0.0, hidden=True, help="When the wait began, in seconds since 1970, to tell how long it took.")
 @click.option("--once", is_flag=True, help="End after the page was fetched.")
 def demo(
     state_dir: Path,
@@ -40,6 +41,7 @@ def demo(
     metrics_port: int,
     worker_metrics_port: int,
     pebble_port: int,
+    since: float,
     once: bool,
 ) -> None:
     """Show Certplane at work: an Envoy, a CA, and one customer's domain from nothing to a verified HTTPS page."""
@@ -60,6 +62,7 @@ def demo(
         https_port=https_port,
         admin_port=admin_port,
         pebble_port=pebble_port,
+        since=since,
         once=once,
     )
     with told_plainly():

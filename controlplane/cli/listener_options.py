@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import click
 
 from controlplane.cli.options import option
+from controlplane.core.admission import ENVOY, OPERATOR
 from controlplane.core.errors import ConfigurationError
 from controlplane.endpoints.grpc_server import TlsFiles
 
@@ -34,7 +35,10 @@ def redis_options(*, required: bool) -> Callable[[Function], Function]:
 
 
 def tls_options(function: Function) -> Function:
-    """Adds `--tls-cert`, `--tls-key` and `--tls-client-ca`."""
+    """Adds `--tls-cert`, `--tls-key`, `--tls-client-ca`, and who is admitted: `--xds-client`, `--api-client`."""
+    for name, default, listener in (("--api-client", OPERATOR, "API"), ("--xds-client", ENVOY, "xDS")):
+        text = f"Name (SAN) on a certificate that the {listener} listener admits over TLS; repeatable; * admits any."
+        function = option(name, multiple=True, default=(default,), help=text)(function)
     function = option("--tls-client-ca", type=FILE, default=None, help="CA (PEM) that clients' certificates must come from.")(function)
     function = option("--tls-key", type=FILE, default=None, help="Private key (PEM) of the gRPC listeners.")(function)
     return option("--tls-cert", type=FILE, default=None, help="Certificate chain (PEM) of the gRPC listeners.")(function)

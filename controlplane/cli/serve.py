@@ -34,6 +34,8 @@ def serve(
     tls_cert: Path | None,
     tls_key: Path | None,
     tls_client_ca: Path | None,
+    xds_client: tuple[str, ...],
+    api_client: tuple[str, ...],
     expiry_alert: timedelta,
     log_level: str,
 ) -> None:
@@ -53,6 +55,8 @@ def serve(
             metrics_address=metrics_address,
             metrics_insecure=metrics_insecure,
             tls=tls_files(tls_cert, tls_key, tls_client_ca),
+            xds_clients=xds_client,
+            api_clients=api_client,
             expiry_alert=expiry_alert,
         )
         run_role("serve", log_level, partial(main, settings))

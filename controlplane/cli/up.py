@@ -55,6 +55,8 @@ def up(
     tls_cert: Path | None,
     tls_key: Path | None,
     tls_client_ca: Path | None,
+    xds_client: tuple[str, ...],
+    api_client: tuple[str, ...],
     expiry_alert: timedelta,
     envoy: bool,
     http_port: int,
@@ -81,6 +83,8 @@ def up(
         f"--api-address={api_address}",
         f"--metrics-address={metrics_address}",
         *(f"{name}={path.absolute()}" for name, path in files.items() if path),
+        *(f"--xds-client={identity}" for identity in xds_client),
+        *(f"--api-client={identity}" for identity in api_client),
     ]
     # A CA on this machine validates over loopback: so does the pre-flight then.
     allowed = preflight_allow or loopback_networks(acme_directory)

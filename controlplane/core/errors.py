@@ -43,6 +43,10 @@ class Conflict(CertplaneError):
     """The resource changed since the caller read it (a stale etag). Read it again and retry."""
 
 
+class PermissionDenied(CertplaneError):
+    """Who asks is known, and may not do this."""
+
+
 class FailedPrecondition(CertplaneError):
     """The system is not in a state that the request needs."""
 

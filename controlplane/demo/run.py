@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import ssl
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +26,10 @@ _SERVED_SECONDS = 15.0
 
 @dataclass(frozen=True, slots=True)
 class DemonstrationSettings:
-    """Settings of the demonstration. An empty `acme_directory` means a Pebble of its own; ports are on 127.0.0.1."""
+    """Settings of the demonstration. An empty `acme_directory` means a Pebble of its own; ports are on 127.0.0.1.
+
+    `since` is when a person began to wait, in seconds since 1970; 0: not known.
+    """
 
     state_dir: Path
     domain: str
@@ -40,6 +44,7 @@ class DemonstrationSettings:
     https_port: int
     admin_port: int
     pebble_port: int
+    since: float
     once: bool
 
 
@@ -93,6 +98,8 @@ async def run(settings: DemonstrationSettings, stop: asyncio.Event) -> None:
         fetched = await _served(addresses["https"], settings.domain, roots, domain.serial_number)
         say.line(f"pushed and served: {fetched.protocol}, verified, issued by {fetched.issuer}, valid until {fetched.not_after}", good=True)
         say.line(f"https://{settings.domain}/ → {fetched.status_line}", good=True)
+        if settings.since:
+            say.line(f"from the command to the page: {time.time() - settings.since:.0f} s, set-up included", good=True)
         _show_commands(say, settings, addresses, roots)
         if settings.once:
             stop.set()

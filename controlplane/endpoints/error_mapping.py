@@ -23,6 +23,7 @@ from controlplane.core.errors import (
     FieldViolation,
     InvalidArgument,
     NotFound,
+    PermissionDenied,
     Unavailable,
 )
 
@@ -75,6 +76,7 @@ _TABLE: Final = (
     _Row(InvalidArgument, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT", _bad_request),
     _Row(NotFound, grpc.StatusCode.NOT_FOUND, "NOT_FOUND", _resource),
     _Row(AlreadyExists, grpc.StatusCode.ALREADY_EXISTS, "ALREADY_EXISTS", _resource),
+    _Row(PermissionDenied, grpc.StatusCode.PERMISSION_DENIED, "PEER_NOT_ADMITTED"),
     _Row(Conflict, grpc.StatusCode.ABORTED, "STALE_ETAG"),
     _Row(FailedPrecondition, grpc.StatusCode.FAILED_PRECONDITION, "FAILED_PRECONDITION"),
     # The error's own text may name the store's address.

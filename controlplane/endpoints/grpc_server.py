@@ -11,6 +11,7 @@ from typing import Final
 
 import grpc
 
+from controlplane.core.admission import Admission
 from controlplane.core.errors import ConfigurationError
 from controlplane.endpoints.addresses import UNIX_PREFIX, join_host_port, refuse_live_unix_socket, split_host_port
 from controlplane.endpoints.interceptors import CallInterceptor
@@ -43,6 +44,7 @@ def build_server(
     address: str,
     tls: TlsFiles | None = None,
     *,
+    admission: Admission | None = None,
     interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
     max_concurrent_streams: int = MAX_CONCURRENT_STREAMS,
     max_receive_bytes: int = MAX_RECEIVE_BYTES,
@@ -53,6 +55,7 @@ def build_server(
     Args:
         address: `HOST:PORT` (port 0: a free one), `[IPV6]:PORT` or `unix:PATH`.
         tls: None serves plain text; else clients must show a certificate.
+        admission: whose certificates are admitted; None admits all. Over plain text there are none, and everybody is admitted.
         interceptors: more of them, inside the one that maps errors and counts.
         max_concurrent_streams: a connection.
         max_receive_bytes: a message.
@@ -68,7 +71,7 @@ def build_server(
         host, _ = split_host_port(address)
     credentials = None if tls is None else _server_credentials(tls)
     server = grpc.aio.server(
-        interceptors=[CallInterceptor(), *interceptors],
+        interceptors=[CallInterceptor(admission if tls is not None else None), *interceptors],
         options=[
             # A second process on the same port must fail, not share its connections.
             ("grpc.so_reuseport", 0),

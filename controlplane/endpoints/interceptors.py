@@ -13,7 +13,8 @@ import grpc
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
-from controlplane.core.errors import InvalidArgument
+from controlplane.core.admission import Admission
+from controlplane.core.errors import InvalidArgument, PermissionDenied
 from controlplane.endpoints.error_mapping import malformed_request_status, status_of, to_grpc_status
 
 UNARY_DEADLINE: Final = 30.0
@@ -38,7 +39,10 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
-    """See the module."""
+    """See the module. With an admission, every call is checked against the names on the peer's certificate first."""
+
+    def __init__(self, admission: Admission | None = None) -> None:
+        self._admission = admission
 
     async def intercept_service(
         self,
@@ -47,13 +51,13 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     ) -> "Handler | None":
         """Wraps the method's handler."""
         handler = await continuation(handler_call_details)
-        return None if handler is None else _wrapped(handler, handler_call_details.method)
+        return None if handler is None else _wrapped(handler, handler_call_details.method, self._admission)
 
 
-def _wrapped(handler: Handler, method: str) -> Handler:
+def _wrapped(handler: Handler, method: str, admission: Admission | None) -> Handler:
     parse = None if handler.request_streaming else handler.request_deserializer
     behaviour = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
-    call = _Call(method, cast("Callable[[Any, Context], Any]", behaviour), parse, streams=handler.response_streaming)
+    call = _Call(method, cast("Callable[[Any, Context], Any]", behaviour), parse, admission, streams=handler.response_streaming)
     # A single request is parsed inside the call: left to gRPC, bytes that do not parse become UNKNOWN with the parser's own words.
     deserializer = handler.request_deserializer if handler.request_streaming else None
     make: Callable[..., Any] = {
@@ -69,11 +73,18 @@ class _Call:
     """A handler with everything around it."""
 
     def __init__(
-        self, method: str, behaviour: Callable[[Any, Context], Any], parse: Callable[[bytes], Any] | None, *, streams: bool
+        self,
+        method: str,
+        behaviour: Callable[[Any, Context], Any],
+        parse: Callable[[bytes], Any] | None,
+        admission: Admission | None,
+        *,
+        streams: bool,
     ) -> None:
         self._method = method
         self._behaviour = behaviour
         self._parse = parse
+        self._admission = admission
         self._streams = streams
 
     async def single(self, request: Any, context: Context) -> Any:
@@ -113,6 +124,7 @@ class _Call:
         start = time.perf_counter()
         code = grpc.StatusCode.OK
         try:
+            self._admit(context)
             answer = await run()
             code = _set_code(context)
             return answer
@@ -135,6 +147,15 @@ class _Call:
             await context.abort_with_status(status)
         finally:
             self._note(code, time.perf_counter() - start)
+
+    def _admit(self, context: Context) -> None:
+        if self._admission is None:
+            return
+        names = context.auth_context().get("x509_subject_alternative_name", ())
+        refusal = self._admission.refusal(name.decode(errors="replace") for name in names)
+        if refusal:
+            _log.warning("peer refused", method=self._method, reason=refusal)
+            raise PermissionDenied(refusal)
 
     def _note(self, code: grpc.StatusCode, seconds: float) -> None:
         REQUESTS.labels(self._method, code.name).inc()

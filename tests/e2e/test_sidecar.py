@@ -247,6 +247,17 @@ async def test_only_certificates_of_the_pki_are_let_in(made: Installation, secur
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE, client
 
 
+@pytest.mark.parametrize(("kind", "role"), [("xds", "worker"), ("xds", "operator"), ("api", "envoy"), ("api", "worker")])
+async def test_certificates_of_other_roles_are_refused(made: Installation, secured: Secured, kind: str, role: str) -> None:
+    """Whoever has a worker's certificate fetches no leaf key with it, and an Envoy's deletes no domain."""
+    address = secured.xds if kind == "xds" else secured.api
+    async with grpc.aio.secure_channel(address, secured.credentials(role)) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call(channel, kind)
+    assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+    assert f"spiffe://certplane/{role}" in str(caught.value.details())
+
+
 async def test_grpcurl_with_certificates(made: Installation, secured: Secured) -> None:
     """The operator's certificate is enough for grpcurl, with no file of ours beside it; without one it is refused."""
     ca, certificate, key = secured.files("operator")
