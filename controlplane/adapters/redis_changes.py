@@ -3,8 +3,9 @@
 Each entry carries its shard's change number, so that a missing one is noticed. After every new connection the store's epoch and all
 change numbers are compared with what was seen: another epoch or a smaller number means a restored or failed-over store.
 
-A write also rings a bell: an empty message on the channel that is named like its stream. So a reader asks for the streams that have
-something, and for all of them only every two seconds, since a bell may be missed and a stream entry may not.
+A write also rings a bell: an empty message on a channel that names its stream and the kind of change. So a reader hears only what
+concerns it and asks only for the streams that have something; it reads all of them every two seconds, since a bell may be missed and a
+stream entry may not.
 """
 
 import asyncio
@@ -21,7 +22,7 @@ from redis.asyncio.connection import AbstractConnection
 from controlplane.adapters import redis_keys as keys
 from controlplane.adapters.redis_client import CALL_SECONDS, answer, connect, store_call
 from controlplane.core.errors import Unavailable
-from controlplane.core.ports import ChangesLost, DomainChanged
+from controlplane.core.ports import ALL_KINDS, ChangeKind, ChangesLost, DomainChanged
 
 _ALL_SECONDS = 2.0
 _BATCH = 512
@@ -52,7 +53,7 @@ class RedisChangeFeed:
         finally:
             await client.aclose()
 
-    async def follow(self, position: str = "") -> AsyncIterator[DomainChanged | ChangesLost]:
+    async def follow(self, position: str = "", *, kinds: frozenset[ChangeKind] = ALL_KINDS) -> AsyncIterator[DomainChanged | ChangesLost]:
         """See `ChangeFeed.follow`."""
         reader = _Reader()
         first = True
@@ -62,7 +63,7 @@ class RedisChangeFeed:
             bell = client.pubsub()
             try:
                 async with store_call():
-                    await bell.psubscribe(keys.CHANGES_PATTERN)
+                    await bell.psubscribe(*(keys.bell_pattern(kind) for kind in kinds))
                 if first:
                     lost = await reader.start(client, position or await self._now(client))
                     first = False
@@ -76,7 +77,8 @@ class RedisChangeFeed:
                     if len(connections) > _CONNECTIONS:
                         raise Unavailable("a connection to the store was replaced")
                     for change in await reader.read(client, rung):
-                        yield change
+                        if isinstance(change, ChangesLost) or change.kind in kinds:
+                            yield change
                     rung = await _rung(bell) or reader.streams
             except Unavailable as error:
                 _log.warning("change stream interrupted", reason=str(error))
@@ -112,7 +114,7 @@ async def _rung(bell: PubSub) -> Collection[bytes]:
     timeout = _ALL_SECONDS
     async with store_call(_ALL_SECONDS + CALL_SECONDS):
         while (message := await bell.get_message(ignore_subscribe_messages=True, timeout=timeout)) is not None:
-            rung.add(message["channel"])
+            rung.add(keys.stream_of_bell(message["channel"]))
             timeout = 0.0
     return rung
 
@@ -218,12 +220,9 @@ class _Reader:
         return changes
 
     def _decode(self, fields: dict[bytes, bytes]) -> DomainChanged:
-        kind = fields[b"k"].decode()
         return DomainChanged(
             fqdn=fields[b"n"].decode(),
             names=tuple(fields[b"a"].decode().split(",")),
-            certificate=kind == "certificate",
-            asked=kind == "spec",
-            deleted=kind == "deleted",
+            kind=ChangeKind(fields[b"k"].decode()),
             position=self.position,
         )

@@ -25,8 +25,6 @@ import zlib
 
 SHARDS = 256
 EPOCH = "cp:epoch"
-CHANGES_PATTERN = "cp:{s*}:changes"
-"""Every change stream's name; a write rings on the channel of that name."""
 
 
 def shard_of(name: str) -> int:
@@ -86,6 +84,16 @@ def sequence(shard: int) -> str:
 def changes(shard: int) -> str:
     """Change stream of a shard."""
     return _in_shard(shard, "changes")
+
+
+def bell_pattern(kind: str) -> str:
+    """The channels that ring when a change of this kind is written, of all shards: the stream's name, `/`, and the kind."""
+    return f"cp:{{s*}}:changes/{kind}"
+
+
+def stream_of_bell(channel: bytes) -> bytes:
+    """The change stream that a channel rings for."""
+    return channel.rpartition(b"/")[0]
 
 
 def token(value: str) -> str:

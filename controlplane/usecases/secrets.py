@@ -13,7 +13,7 @@ from typing import Never
 import structlog
 from prometheus_client import Counter
 
-from controlplane.core.ports import CertificateStore, ChangeFeed, ChangesLost, DomainChanged, Opener
+from controlplane.core.ports import CertificateStore, ChangeFeed, ChangeKind, ChangesLost, DomainChanged, Opener
 from controlplane.usecases.held_names import HeldNames, Holder, Seen
 from controlplane.usecases.known_secrets import KnownSecret, KnownSecrets
 from controlplane.usecases.lookups import Finding, Lookups
@@ -26,6 +26,9 @@ _REFUSED = Counter("certplane_secret_older_generations_total", "Certificates ref
 _CHANGES_LOST = Counter(
     "certplane_secret_changes_lost_total", "Times that changes may have been missed and all held names were read again."
 )
+
+_KINDS = frozenset({ChangeKind.CERTIFICATE, ChangeKind.DELETED})
+"""What changes what is served."""
 
 RECONCILE_SECONDS = 60.0
 KEPT_SECRETS = 1024
@@ -161,7 +164,7 @@ class SecretDirectory:
         while True:
             try:
                 self._following.set()
-                async for change in self._feed.follow(position):
+                async for change in self._feed.follow(position, kinds=_KINDS):
                     position = change.position
                     delays.reset()
                     self._take(change)
@@ -186,7 +189,7 @@ class SecretDirectory:
             self._kept.clear()
             self._lookups.supersede()
             self._doubt(self._held.keys())
-        elif change.certificate or change.deleted:
+        else:
             self._doubt((change.fqdn, *change.names))
 
     async def _reread_suspects(self) -> Never:

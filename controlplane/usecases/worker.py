@@ -13,7 +13,7 @@ from prometheus_client import Gauge
 
 from controlplane.core.errors import LeaseLost, Unavailable
 from controlplane.core.names import DomainName
-from controlplane.core.ports import ChangeFeed, ChangesLost, Clock, Lease, WorkStore
+from controlplane.core.ports import ChangeFeed, ChangeKind, ChangesLost, Clock, Lease, WorkStore
 from controlplane.usecases.issuance import Issuance
 
 _log = structlog.get_logger(__name__)
@@ -21,6 +21,9 @@ _log = structlog.get_logger(__name__)
 _DUE = Gauge("certplane_work_due", "Domains that were due and free at the last look, as far as this worker looked.")
 _LAG = Gauge("certplane_work_lag_seconds", "How long the longest due domain has been due, as of the last look.")
 _INFLIGHT = Gauge("certplane_work_inflight", "Domains that this worker works on.")
+
+_KINDS = frozenset({ChangeKind.SPEC})
+"""What the API asks for; what workers write themselves says when the domain is due again."""
 
 _LONGEST_IDLE = 2.0
 # A domain that came due between two questions, or that another worker holds.
@@ -186,11 +189,11 @@ class Worker:
         backoff = _FIRST_BACKOFF
         while True:
             try:
-                async for change in self._feed.follow():
+                async for change in self._feed.follow(kinds=_KINDS):
                     backoff = _FIRST_BACKOFF
                     if isinstance(change, ChangesLost):
                         self._look_soon()
-                    elif change.asked:
+                    else:
                         self._asked[DomainName(change.fqdn)] = None
                         self._wake.set()
             except Unavailable as error:

@@ -7,7 +7,7 @@ import pytest
 from controlplane.core.errors import AlreadyExists, Conflict, InvalidArgument, NotFound
 from controlplane.core.managed_domain import DomainState, DomainStatus
 from controlplane.core.names import DomainName
-from controlplane.core.ports import ChangeFeed, ChangesLost, DomainChanged, DomainStore
+from controlplane.core.ports import ChangeFeed, ChangeKind, ChangesLost, DomainChanged, DomainStore
 from tests.fakes import samples
 
 SHOP = DomainName("shop.example.com")
@@ -131,9 +131,7 @@ async def test_changes_since_a_position_are_all_seen(domain_store: Stores) -> No
         changes = [await anext(following) for _ in range(3)]
     await following.aclose()
     assert all(isinstance(change, DomainChanged) and change.names == ("shop.example.com", "www.shop.example.com") for change in changes)
-    assert [(True, False), (True, False), (False, True)] == [
-        (change.asked, change.deleted) for change in changes if isinstance(change, DomainChanged)
-    ]
+    assert ["spec", "spec", "deleted"] == [change.kind.value for change in changes if isinstance(change, DomainChanged)]
 
 
 async def test_position_of_another_store_is_lost(domain_store: Stores) -> None:
@@ -142,3 +140,16 @@ async def test_position_of_another_store_is_lost(domain_store: Stores) -> None:
     async with asyncio.timeout(15):
         assert isinstance(await anext(following), ChangesLost)
     await following.aclose()
+
+
+async def test_only_the_kinds_asked_for_are_seen(domain_store: Stores) -> None:
+    """A follower of deletions sees a deletion and nothing of what came before it."""
+    store, feed = domain_store
+    following = feed.follow(await feed.position(), kinds=frozenset({ChangeKind.DELETED}))
+    await store.create(samples.spec("shop.example.com"), DomainStatus())
+    await store.delete(SHOP, "")
+    async with asyncio.timeout(15):
+        change = await anext(following)
+    await following.aclose()
+    assert isinstance(change, DomainChanged)
+    assert ChangeKind.DELETED == change.kind

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from controlplane.core.certificate import CertificateRecord
 from controlplane.core.errors import SealingError, Unavailable
-from controlplane.core.ports import ChangesLost, DomainChanged
+from controlplane.core.ports import ALL_KINDS, ChangeKind, ChangesLost, DomainChanged
 from controlplane.core.redacted import SecretBytes
 from controlplane.core.sealing import Envelope, Scheme, SealContext, spki_digest
 
@@ -82,14 +82,16 @@ class InMemoryCertificates:
         """Returns the position now."""
         return str(len(self._events))
 
-    async def follow(self, position: str = "") -> AsyncIterator[DomainChanged | ChangesLost]:
+    async def follow(self, position: str = "", *, kinds: frozenset[ChangeKind] = ALL_KINDS) -> AsyncIterator[DomainChanged | ChangesLost]:
         """Yields changes from a position."""
         number = int(position) if position else len(self._events)
         while True:
             async with self._published:
                 while len(self._events) <= number:
                     await self._published.wait()
-            yield self._events[number]
+            event = self._events[number]
+            if isinstance(event, ChangesLost) or event.kind in kinds:
+                yield event
             number += 1
 
     # ---- what a worker and an operator do ----
@@ -109,18 +111,18 @@ class InMemoryCertificates:
         self._by_domain[record.fqdn] = record
         if publish:
             names = tuple(dict.fromkeys((*record.names, *(before.names if before else ()))))
-            await self.publish(record.fqdn, names, certificate=True, deleted=False)
+            await self.publish(record.fqdn, names, ChangeKind.CERTIFICATE)
         return record
 
     async def delete(self, fqdn: str, *, publish: bool = True) -> None:
         """Removes a domain."""
         record = self._by_domain.pop(fqdn)
         if publish:
-            await self.publish(fqdn, record.names, certificate=False, deleted=True)
+            await self.publish(fqdn, record.names, ChangeKind.DELETED)
 
-    async def publish(self, fqdn: str, names: tuple[str, ...], *, certificate: bool, deleted: bool) -> None:
+    async def publish(self, fqdn: str, names: tuple[str, ...], kind: ChangeKind) -> None:
         """Publishes a change."""
-        await self._append(DomainChanged(fqdn, names, certificate, deleted, str(len(self._events) + 1)))
+        await self._append(DomainChanged(fqdn, names, kind, str(len(self._events) + 1)))
 
     async def lose_changes(self) -> None:
         """Publishes that changes may have been missed."""

@@ -8,7 +8,7 @@ from datetime import datetime
 from controlplane.core.errors import AlreadyExists, Conflict, FieldViolation, InvalidArgument, NotFound, Unavailable
 from controlplane.core.managed_domain import Domain, DomainSpec, DomainStatus
 from controlplane.core.names import DomainName, domain_resource_name
-from controlplane.core.ports import ChangesLost, DomainChanged, Page
+from controlplane.core.ports import ALL_KINDS, ChangeKind, ChangesLost, DomainChanged, Page
 
 
 class InMemoryDomains:
@@ -41,7 +41,7 @@ class InMemoryDomains:
                 raise AlreadyExists(domain_resource_name(owner), f"{name} belongs to {domain_resource_name(owner)}")
         self._claims |= dict.fromkeys(spec.additional_names, spec.fqdn)
         domain = Domain(spec, status, 1)
-        await self._write(domain, certificate=False, asked=True)
+        await self._write(domain, ChangeKind.SPEC)
         return domain
 
     async def get(self, name: DomainName) -> Domain | None:
@@ -66,7 +66,7 @@ class InMemoryDomains:
         self._answer()
         domain = self._existing(name)
         renewed = replace(domain, spec=replace(domain.spec, renewal_request_time=at), revision=domain.revision + 1)
-        await self._write(renewed, certificate=False, asked=True)
+        await self._write(renewed, ChangeKind.SPEC)
         return renewed
 
     async def delete(self, name: DomainName, expected_etag: str) -> None:
@@ -78,7 +78,7 @@ class InMemoryDomains:
         del self._domains[name]
         for additional in domain.spec.additional_names:
             del self._claims[additional]
-        await self._publish(domain, certificate=True, deleted=True)
+        await self._publish(domain, ChangeKind.DELETED)
 
     # ---- ChangeFeed ----
 
@@ -87,7 +87,7 @@ class InMemoryDomains:
         self._answer()
         return self._position(self._trimmed + len(self._changes))
 
-    async def follow(self, position: str = "") -> AsyncIterator[DomainChanged | ChangesLost]:
+    async def follow(self, position: str = "", *, kinds: frozenset[ChangeKind] = ALL_KINDS) -> AsyncIterator[DomainChanged | ChangesLost]:
         """See `ChangeFeed.follow`."""
         epoch, number = self._epoch, self._trimmed + len(self._changes)
         if position:
@@ -100,7 +100,8 @@ class InMemoryDomains:
             elif number < self._trimmed + len(self._changes):
                 change = self._changes[number - self._trimmed]
                 number += 1
-                yield change
+                if change.kind in kinds:
+                    yield change
             else:
                 async with self._written:
                     if epoch == self._epoch and number == self._trimmed + len(self._changes):
@@ -112,7 +113,7 @@ class InMemoryDomains:
         """Writes a status as a worker does."""
         domain = self._existing(DomainName(name))
         changed = replace(domain, status=status, revision=domain.revision + 1)
-        await self._write(changed, certificate=certificate)
+        await self._write(changed, ChangeKind.CERTIFICATE if certificate else ChangeKind.STATUS)
         return changed
 
     async def trim(self) -> None:
@@ -139,13 +140,13 @@ class InMemoryDomains:
     def _position(self, number: int) -> str:
         return f"{self._epoch}:{number}"
 
-    async def _write(self, domain: Domain, *, certificate: bool, asked: bool = False) -> None:
+    async def _write(self, domain: Domain, kind: ChangeKind) -> None:
         self._domains[domain.spec.fqdn] = domain
-        await self._publish(domain, certificate=certificate, deleted=False, asked=asked)
+        await self._publish(domain, kind)
 
-    async def _publish(self, domain: Domain, *, certificate: bool, deleted: bool, asked: bool = False) -> None:
+    async def _publish(self, domain: Domain, kind: ChangeKind) -> None:
         names = tuple(name.value for name in domain.spec.all_names)
         position = self._position(self._trimmed + len(self._changes) + 1)
-        self._changes.append(DomainChanged(domain.spec.fqdn.value, names, certificate, deleted, position, asked))
+        self._changes.append(DomainChanged(domain.spec.fqdn.value, names, kind, position))
         async with self._written:
             self._written.notify_all()

@@ -10,7 +10,7 @@ from controlplane.core.errors import LeaseLost, Unavailable
 from controlplane.core.managed_domain import Domain, DomainSpec, DomainStatus
 from controlplane.core.names import DomainName
 from controlplane.core.order import OrderRecord
-from controlplane.core.ports import AccountRecord, ChangesLost, DomainChanged, Lease, Work
+from controlplane.core.ports import ALL_KINDS, AccountRecord, ChangeKind, ChangesLost, DomainChanged, Lease, Work
 
 
 def utc_now() -> datetime:
@@ -67,19 +67,19 @@ class InMemoryWork:
     async def add(self, spec: DomainSpec, status: DomainStatus | None = None, certificate: CertificateRecord | None = None) -> None:
         """Writes a domain, due at once."""
         self._rows[spec.fqdn] = _Row(Domain(spec, status or DomainStatus(), 1), self.clock(), certificate=certificate)
-        await self._publish(spec, asked=True)
+        await self._publish(spec, ChangeKind.SPEC)
 
     async def request_renewal(self, name: DomainName) -> None:
         """Asks for a renewal, due at once."""
         row = self._rows[name]
         row.domain = replace(row.domain, spec=replace(row.domain.spec, renewal_request_time=self.clock()), revision=row.domain.revision + 1)
         row.due = self.clock()
-        await self._publish(row.domain.spec, asked=True)
+        await self._publish(row.domain.spec, ChangeKind.SPEC)
 
     async def delete(self, name: DomainName) -> None:
         """Removes a domain with everything about it."""
         row = self._rows.pop(name)
-        await self._publish(row.domain.spec, certificate=True, deleted=True)
+        await self._publish(row.domain.spec, ChangeKind.DELETED)
 
     def make_due(self, name: DomainName) -> None:
         """Makes a domain due now, as the passing of time does."""
@@ -191,13 +191,14 @@ class InMemoryWork:
         await self._answer()
         return str(len(self._changes))
 
-    async def follow(self, position: str = "") -> AsyncIterator[DomainChanged | ChangesLost]:
+    async def follow(self, position: str = "", *, kinds: frozenset[ChangeKind] = ALL_KINDS) -> AsyncIterator[DomainChanged | ChangesLost]:
         """See `ChangeFeed.follow`."""
         number = int(position) if position else len(self._changes)
         while True:
             if number < len(self._changes):
                 number += 1
-                yield self._changes[number - 1]
+                if self._changes[number - 1].kind in kinds:
+                    yield self._changes[number - 1]
             else:
                 async with self._written:
                     if number == len(self._changes):
@@ -226,7 +227,7 @@ class InMemoryWork:
             asked = row.domain.spec.renewal_request_time
             row.due = self.clock() if asked != row.loaded_request else due
         self.history.append(write)
-        await self._publish(row.domain.spec, certificate=certificate is not None)
+        await self._publish(row.domain.spec, ChangeKind.STATUS if certificate is None else ChangeKind.CERTIFICATE)
         self.after_write(write)
 
     def _fenced(self, lease: Lease) -> _Row:
@@ -243,9 +244,9 @@ class InMemoryWork:
         if self.away:
             raise Unavailable("the store does not answer", retry_after=0.01)
 
-    async def _publish(self, spec: DomainSpec, *, certificate: bool = False, deleted: bool = False, asked: bool = False) -> None:
+    async def _publish(self, spec: DomainSpec, kind: ChangeKind) -> None:
         names = tuple(name.value for name in spec.all_names)
-        self._changes.append(DomainChanged(spec.fqdn.value, names, certificate, deleted, str(len(self._changes) + 1), asked))
+        self._changes.append(DomainChanged(spec.fqdn.value, names, kind, str(len(self._changes) + 1)))
         async with self._written:
             self._written.notify_all()
 

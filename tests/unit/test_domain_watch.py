@@ -11,7 +11,7 @@ import pytest
 from controlplane.core.errors import Unavailable
 from controlplane.core.managed_domain import DomainSpec, DomainState, DomainStatus
 from controlplane.core.names import DomainName
-from controlplane.core.ports import ChangesLost, DomainChanged, Page
+from controlplane.core.ports import ChangeKind, ChangesLost, DomainChanged, Page
 from controlplane.usecases.domain_watch import DomainGone, DomainSeen, DomainWatch, SnapshotDone, WaitingChange, WaitingChanges, WatchEvent
 from tests.fakes.domains import InMemoryDomains
 
@@ -153,7 +153,7 @@ async def test_feed_that_ends() -> None:
 
 def change(fqdn: str, position: str) -> DomainChanged:
     """A change of one domain."""
-    return DomainChanged(fqdn, (fqdn,), certificate=False, deleted=False, position=position)
+    return DomainChanged(fqdn, (fqdn,), ChangeKind.STATUS, position)
 
 
 async def test_position_of_a_coalesced_change() -> None:

@@ -1,6 +1,5 @@
 """Key directories: read, refused, and put to use by the two roles."""
 
-
 import os
 import re
 import stat

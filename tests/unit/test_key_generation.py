@@ -1,6 +1,5 @@
 """Making keys: into new directories, with the right modes, all or nothing; and the commands that make and list them."""
 
-
 import os
 import stat
 from datetime import UTC, datetime

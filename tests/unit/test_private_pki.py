@@ -1,6 +1,5 @@
 """The private PKI: its certificates work in real TLS handshakes, and its files are made with care."""
 
-
 import ipaddress
 import ssl
 import stat

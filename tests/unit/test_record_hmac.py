@@ -1,6 +1,5 @@
 """Authenticated records: what is believed, and everything that is not."""
 
-
 import json
 from pathlib import Path
 

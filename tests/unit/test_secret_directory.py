@@ -10,6 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from controlplane.core.errors import Unavailable
+from controlplane.core.ports import ChangeKind
 from controlplane.core.redacted import SecretBytes
 from controlplane.usecases.known_secrets import KnownSecret, KnownSecrets
 from controlplane.usecases.lookups import NAMES_PER_LOOKUP
@@ -224,7 +225,7 @@ async def test_changes_that_are_not_served_are_left_alone(directory, store):
     for key in ("a.example", "b.example"):
         directory.hold(key, holder)
     await directory.resolve(["a.example", "b.example"])
-    await store.publish("a.example", ("a.example",), certificate=False, deleted=False)
+    await store.publish("a.example", ("a.example",), ChangeKind.STATUS)
     await store.put("b.example")
     await eventually(lambda: holder.told)
     assert ["b.example"] == holder.told

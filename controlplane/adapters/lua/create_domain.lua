@@ -12,5 +12,5 @@ redis.call('ZADD', KEYS[3], ARGV[4], ARGV[1])
 redis.call('ZADD', KEYS[4], 0, ARGV[1])
 local number = redis.call('INCR', KEYS[5])
 redis.call('XADD', KEYS[6], 'MAXLEN', '~', ARGV[6], '*', 'q', number, 'n', ARGV[1], 'a', ARGV[5], 'k', 'spec')
-redis.call('PUBLISH', KEYS[6], '')
+redis.call('PUBLISH', KEYS[6] .. '/spec', '')
 return 'created'

@@ -11,5 +11,5 @@ redis.call('ZREM', KEYS[3], ARGV[1])
 redis.call('ZREM', KEYS[4], ARGV[1])
 local number = redis.call('INCR', KEYS[6])
 redis.call('XADD', KEYS[7], 'MAXLEN', '~', ARGV[5], '*', 'q', number, 'n', ARGV[1], 'a', ARGV[4], 'k', 'deleted')
-redis.call('PUBLISH', KEYS[7], '')
+redis.call('PUBLISH', KEYS[7] .. '/deleted', '')
 return 'deleted'

@@ -19,6 +19,6 @@ if ARGV[3] ~= '' then redis.call('HINCRBY', KEYS[1], 'revision', 1) end
 if ARGV[10] ~= '' then
   local number = redis.call('INCR', KEYS[4])
   redis.call('XADD', KEYS[5], 'MAXLEN', '~', ARGV[11], '*', 'q', number, 'n', ARGV[1], 'a', ARGV[9], 'k', ARGV[10])
-  redis.call('PUBLISH', KEYS[5], '')
+  redis.call('PUBLISH', KEYS[5] .. '/' .. ARGV[10], '')
 end
 return 1

@@ -12,7 +12,7 @@ from controlplane.core.ports.authority import (
     RemoteAuthorization,
     RemoteOrder,
 )
-from controlplane.core.ports.changes import ChangeFeed, ChangesLost, DomainChanged
+from controlplane.core.ports.changes import ALL_KINDS, ChangeFeed, ChangeKind, ChangesLost, DomainChanged
 from controlplane.core.ports.clock import Clock
 from controlplane.core.ports.domains import DomainStore, Page
 from controlplane.core.ports.preflight import Preflight, PreflightVerdict
@@ -21,6 +21,7 @@ from controlplane.core.ports.serving import CertificateStore, TokenRecord, Token
 from controlplane.core.ports.work import AccountRecord, AccountStore, Lease, Work, WorkStore
 
 __all__ = [
+    "ALL_KINDS",
     "AccountRecord",
     "AccountStore",
     "AcmeError",
@@ -29,6 +30,7 @@ __all__ = [
     "CertificateAuthority",
     "CertificateStore",
     "ChangeFeed",
+    "ChangeKind",
     "ChangesLost",
     "Clock",
     "DomainChanged",

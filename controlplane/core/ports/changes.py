@@ -2,24 +2,38 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
+
+
+class ChangeKind(StrEnum):
+    """What was written about a domain."""
+
+    SPEC = "spec"
+    """The API asked for something, and the domain is due."""
+    STATUS = "status"
+    """A worker wrote where the domain stands."""
+    CERTIFICATE = "certificate"
+    """Another certificate is in force, with its status."""
+    DELETED = "deleted"
+    """The domain is gone."""
+
+
+ALL_KINDS = frozenset(ChangeKind)
 
 
 @dataclass(frozen=True, slots=True)
 class DomainChanged:
-    """Something about the domain `fqdn` was written: spec, status or certificate.
+    """Something about the domain `fqdn` was written.
 
-    `certificate` is true when what is served may have changed, `asked` when the API asked for something and the domain is due.
     `names` are all names that the domain had before or has after.
     `position` resumes after this change.
     """
 
     fqdn: str
     names: tuple[str, ...]
-    certificate: bool
-    deleted: bool
+    kind: ChangeKind
     position: str
-    asked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +50,8 @@ class ChangeFeed(Protocol):
         """Returns the position now: `follow` from it sees every later change."""
         ...
 
-    def follow(self, position: str = "") -> AsyncIterator[DomainChanged | ChangesLost]:
-        """Yields changes in the order of each shard, for ever, from `position` (empty: from now).
+    def follow(self, position: str = "", *, kinds: frozenset[ChangeKind] = ALL_KINDS) -> AsyncIterator[DomainChanged | ChangesLost]:
+        """Yields changes of these kinds in the order of each shard, for ever, from `position` (empty: from now).
 
         A gap is yielded as `ChangesLost`, never skipped. When the store goes away it keeps trying, and yields `ChangesLost` once
         it is back unless it can prove that nothing was missed. It never raises `Unavailable` once started.
