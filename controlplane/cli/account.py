@@ -8,7 +8,7 @@ import click
 from controlplane.cli.acme_options import LETS_ENCRYPT_STAGING
 from controlplane.cli.configuration_errors import told_plainly
 from controlplane.cli.listener_options import redis_options
-from controlplane.cli.options import option
+from controlplane.cli.options import config_option, option
 
 
 @click.group()
@@ -17,6 +17,7 @@ def account() -> None:
 
 
 @account.command()
+@config_option
 @redis_options(required=True)
 @option("--acme-directory", default=LETS_ENCRYPT_STAGING, help="Directory URL of the CA.")
 @click.option("--yes", is_flag=True, help="Do not ask.")

@@ -6,12 +6,13 @@ from pathlib import Path
 import click
 
 from controlplane.cli.configuration_errors import told_plainly
-from controlplane.cli.options import option
+from controlplane.cli.options import config_option, option
 
 _PORT = click.IntRange(1, 65535)
 
 
 @click.command()
+@config_option
 @option("--state-dir", default=".state", type=click.Path(file_okay=False, path_type=Path), help="Where everything is kept.")
 @option("--domain", default="shop.example.com", help="The domain to onboard; with a real CA, one that leads to this machine.")
 @option("--additional-name", multiple=True, default=("www.shop.example.com",), help="Further names of its certificate; repeatable.")

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from controlplane.cli.configuration_errors import told_plainly
-from controlplane.cli.options import option
+from controlplane.cli.options import config_option, option
 from controlplane.core.sealing import Scheme
 
 _SCHEMES = {"hpke-x25519": Scheme.HPKE_X25519, "hpke-mlkem768-x25519": Scheme.HPKE_MLKEM768_X25519}
@@ -20,6 +20,7 @@ def keys() -> None:
 
 
 @keys.command()
+@config_option
 @option("--serve-dir", type=_DIRECTORY, required=True, help="New key directory of `certplane serve`.")
 @option("--worker-dir", type=_DIRECTORY, required=True, help="New key directory of `certplane worker`.")
 @option("--scheme", type=click.Choice(list(_SCHEMES)), default="hpke-x25519", help="How keys are sealed.")

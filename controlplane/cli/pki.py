@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from controlplane.cli.configuration_errors import told_plainly
-from controlplane.cli.options import option
+from controlplane.cli.options import config_option, option
 
 _DIRECTORY = click.Path(file_okay=False, path_type=Path)
 
@@ -17,6 +17,7 @@ def pki() -> None:
 
 
 @pki.command()
+@config_option
 @click.argument("directory", metavar="DIR", type=_DIRECTORY)
 @option(
     "--serve-host",
@@ -39,6 +40,7 @@ def init(directory: Path, serve_hosts: tuple[str, ...]) -> None:
 
 
 @pki.command()
+@config_option
 @click.argument("directory", metavar="DIR", type=_DIRECTORY)
 @option(
     "--serve-host",
