@@ -112,7 +112,7 @@ class AcmeAccount:
 
     def _register(self, key: JWK) -> str:
         registration = messages.NewRegistration.from_data(email=self._contact or None, terms_of_service_agreed=True)
-        reply = self._transport.post("new_account", self._transport.resource("newAccount"), registration.to_partial_json(), key, None)
+        reply = self._transport.post_to_resource("new_account", "newAccount", registration.to_partial_json(), key, None)
         if not reply.location:
             raise AcmeUnreachable("newAccount gave no account URL", sent=True)
         return reply.location

@@ -1,21 +1,21 @@
 """An ACME CA (RFC 8555) behind the port `CertificateAuthority`.
 
-Messages, challenges and JWS are the `acme` package's; requests, nonces, Retry-After and replies are our own (see `acme_transport` and
-`acme_replies`), since the package's client is neither thread-safe nor keeps what the order state machine needs.
+Messages and challenges are the `acme` package's, keys and signatures `josepy`'s. Requests, nonces, Retry-After and replies are our own
+(see `acme_transport` and `acme_replies`): the package's client is neither thread-safe nor keeps what the order state machine needs.
 """
 
 import asyncio
 import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar
 
 from acme import challenges, messages
 from josepy.json_util import decode_b64jose, encode_b64jose
 
-from controlplane.adapters.acme_account import AcmeAccount, OpenedAccount, is_lost
+from controlplane.adapters.acme_account import AcmeAccount, is_lost
 from controlplane.adapters.acme_replies import authorization_of, chain_of, order_of
-from controlplane.adapters.acme_transport import AcmeTransport, Reply
+from controlplane.adapters.acme_transport import MOST_IN_FLIGHT, AcmeTransport, Reply
 from controlplane.core.ports import (
     AccountStore,
     AcmeError,
@@ -28,11 +28,8 @@ from controlplane.core.ports import (
 )
 from controlplane.core.redacted import SecretBytes
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
-# Pebble 2.4.0 locks itself up with more requests in flight; one process needs no more against Let's Encrypt's limits either.
-_THREADS = 4
 # RFC 8555 section 8.3: base64url, at least 128 bits. What a CA sends becomes part of a key in the store.
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{22,512}")
 
@@ -63,7 +60,7 @@ class AcmeClient:
             contact: an e-mail address for the CA, or empty.
         """
         self._directory_url = directory_url
-        self._executor = ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="acme")
+        self._executor = ThreadPoolExecutor(max_workers=MOST_IN_FLIGHT, thread_name_prefix="acme")
         self._transport = AcmeTransport(directory_url, clock, ca_bundle)
         self._account = AcmeAccount(
             self._transport, self._in_thread, accounts=accounts, sealer=sealer, opener=opener, clock=clock, contact=contact
@@ -90,21 +87,19 @@ class AcmeClient:
         """See `CertificateAuthority.new_order`."""
         identifiers = [messages.Identifier(typ=messages.IDENTIFIER_FQDN, value=name) for name in names]
         payload = messages.NewOrder(identifiers=identifiers).to_json()
-        account = await self._account.ensure()
-        url = await self._in_thread(self._transport.resource, "newOrder")
-        reply = await self._request("new_order", url, payload, account)
+        reply = await self._request(self._transport.post_to_resource, "new_order", "newOrder", payload)
         if not reply.location:
             raise AcmeUnreachable("newOrder gave no order URL", sent=True)
         return order_of(reply.location, reply.body, reply.retry_after)
 
     async def order(self, url: str) -> RemoteOrder:
         """See `CertificateAuthority.order`."""
-        reply = await self._request("order", url, None)
+        reply = await self._request(self._transport.post, "order", url, None)
         return order_of(url, reply.body, reply.retry_after)
 
     async def authorization(self, url: str) -> RemoteAuthorization:
         """See `CertificateAuthority.authorization`."""
-        reply = await self._request("authorization", url, None)
+        reply = await self._request(self._transport.post, "authorization", url, None)
         found = authorization_of(url, reply.body)
         if found.token and not _TOKEN.fullmatch(found.token):
             raise AcmeUnreachable("the CA sent a token that is not one", sent=True)
@@ -112,16 +107,16 @@ class AcmeClient:
 
     async def answer(self, challenge_url: str) -> None:
         """See `CertificateAuthority.answer`."""
-        await self._request("challenge", challenge_url, {})
+        await self._request(self._transport.post, "challenge", challenge_url, {})
 
     async def finalize(self, finalize_url: str, csr: bytes) -> RemoteOrder:
         """See `CertificateAuthority.finalize`; the order's URL is empty when the CA does not repeat it."""
-        reply = await self._request("finalize", finalize_url, {"csr": encode_b64jose(csr)})
+        reply = await self._request(self._transport.post, "finalize", finalize_url, {"csr": encode_b64jose(csr)})
         return order_of(reply.location, reply.body, reply.retry_after)
 
     async def download(self, certificate_url: str) -> tuple[bytes, ...]:
         """See `CertificateAuthority.download`."""
-        return chain_of((await self._request("certificate", certificate_url, None)).body)
+        return chain_of((await self._request(self._transport.post, "certificate", certificate_url, None)).body)
 
     async def key_authorization(self, token: str) -> SecretBytes:
         """See `CertificateAuthority.key_authorization`."""
@@ -134,14 +129,14 @@ class AcmeClient:
         await asyncio.get_running_loop().run_in_executor(None, lambda: self._executor.shutdown(wait=True, cancel_futures=True))
         self._transport.close()
 
-    async def _request(self, endpoint: str, url: str, payload: Mapping[str, Any] | None, account: OpenedAccount | None = None) -> Reply:
-        account = account or await self._account.ensure()
+    async def _request(self, send: Callable[..., Reply], endpoint: str, where: str, payload: Mapping[str, Any] | None) -> Reply:
+        account = await self._account.ensure()
         try:
-            return await self._in_thread(self._transport.post, endpoint, url, payload, account.key, account.url)
+            return await self._in_thread(send, endpoint, where, payload, account.key, account.url)
         except AcmeError as error:
             if is_lost(error.problem):
                 self._account.lost()
             raise
 
-    async def _in_thread(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, lambda: function(*args, **kwargs))
+    async def _in_thread(self, function: Callable[..., T], *args: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, function, *args)

@@ -1,27 +1,74 @@
-"""DNS lookups for the pre-flight, on dnspython's asynchronous stub resolver. Nothing is cached: a second look is a second query."""
+"""DNS lookups for the pre-flight: a stub resolver made of dnspython's parts. Nothing is cached: a second look is a second query.
+
+dnspython's own asynchronous resolver opens a socket for each query and reads all of each answer; that is most of a lookup's
+cost. Here the lookups of a conversation share a socket, and no EDNS is sent: an answer over 512 bytes is truncated and asked for again
+over TCP (RFC 7766), as the C library's resolver does it.
+"""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from ipaddress import ip_address
+from secrets import SystemRandom
 
-import dns.asyncresolver
+import dns.asyncquery
 import dns.exception
+import dns.flags
+import dns.message
 import dns.name
+import dns.rcode
 import dns.rdatatype
 import dns.rdtypes.ANY.CAA
 import dns.rdtypes.IN.A
 import dns.rdtypes.IN.AAAA
 import dns.resolver
+import dns.rrset
 import structlog
 
+from controlplane.adapters.dns_datagrams import HEADER_SIZE, DnsDatagrams, question_section
 from controlplane.core.addresses import IPAddress
 from controlplane.core.caa import CaaRecord
 from controlplane.core.errors import ConfigurationError
 from controlplane.core.preflight import MAX_ADDRESSES, AddressLookup, CaaLookup, LookupStatus, merge_lookups
 
 _MAX_CAA = 64  # records; more than any real set
-_EDNS_PAYLOAD = 1232  # bytes; fits any path without fragments (DNS flag day 2020)
+_FIRST_PAUSE = 0.1  # seconds, before all name servers are asked again; doubled each time
+_LAST_PAUSE = 2.0
 
 _log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _NameServer:
+    address: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Patience:
+    """Seconds: for one query, and for a lookup with its repetitions."""
+
+    attempt: float
+    lifetime: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    name: dns.name.Name
+    kind: dns.rdatatype.RdataType
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    status: LookupStatus
+    detail: str = ""
+    records: dns.rrset.RRset | tuple[()] = ()
+
+
+_TIME_IS_UP = _Outcome(LookupStatus.NO_ANSWER, "the DNS resolver did not answer in time")
+_OUT_OF_REACH = _Outcome(LookupStatus.NO_ANSWER, "the DNS resolver cannot be reached")
+_UNUSABLE = _Outcome(LookupStatus.FAILED, "the DNS resolver gave an unusable answer")
 
 
 class DnsResolver:
@@ -35,18 +82,41 @@ class DnsResolver:
         Raises:
             ConfigurationError: `nameserver` is malformed, or the system has none.
         """
+        self._rotate = False
         if nameserver:
-            self._resolver = dns.asyncresolver.Resolver(configure=False)
-            address, self._resolver.port = _parse_nameserver(nameserver)
-            self._resolver.nameservers = [address]
+            self._servers: tuple[_NameServer, ...] = (_parse_nameserver(nameserver),)
         else:
             try:
-                self._resolver = dns.asyncresolver.Resolver()
+                system = dns.resolver.Resolver()
             except dns.resolver.NoResolverConfiguration as error:
                 raise ConfigurationError("the system has no DNS resolver configured; set --dns-resolver ADDRESS:PORT") from error
-        self._resolver.timeout = attempt_timeout
-        self._resolver.lifetime = lifetime
-        self._resolver.use_edns(0, 0, _EDNS_PAYLOAD)
+            self._servers = tuple(_NameServer(str(address), system.port) for address in system.nameservers)
+            self._rotate = system.rotate
+        self._patience = _Patience(attempt_timeout, lifetime)
+
+    @contextmanager
+    def conversation(self) -> Iterator["DnsConversation"]:
+        """Yields what lookups that run at the same time share while the context lasts: a socket with a random source port of its own."""
+        servers = list(self._servers)
+        if self._rotate:
+            SystemRandom().shuffle(servers)
+        with ExitStack() as sockets:
+            yield DnsConversation(tuple(servers), self._patience, sockets)
+
+    async def addresses(self, host: str) -> AddressLookup:
+        """As `DnsConversation.addresses`, in a conversation of its own."""
+        with self.conversation() as conversation:
+            return await conversation.addresses(host)
+
+
+class DnsConversation:
+    """Lookups over the same sockets, one for each name server that is asked."""
+
+    def __init__(self, servers: tuple[_NameServer, ...], patience: _Patience, sockets: ExitStack) -> None:
+        self._servers = servers
+        self._patience = patience
+        self._sockets = sockets
+        self._open: dict[_NameServer, DnsDatagrams] = {}
 
     async def addresses(self, host: str) -> AddressLookup:
         """Returns the addresses of `host`, a name of ASCII labels: AAAA before A, a bounded number of each."""
@@ -54,53 +124,100 @@ class DnsResolver:
 
     async def caa(self, owner: str) -> CaaLookup:
         """Returns the CAA records at `owner` exactly; aliases are followed, parents are not."""
-        status, detail, answer = await self._lookup(owner, dns.rdatatype.CAA)
+        outcome = await self._lookup(owner, dns.rdatatype.CAA)
         records = [
             CaaRecord(record.flags, record.tag.decode("latin-1"), record.value.decode("latin-1"))
-            for record in (answer or ())
+            for record in outcome.records
             if isinstance(record, dns.rdtypes.ANY.CAA.CAA)
         ]
-        return CaaLookup(owner, status, tuple(records[:_MAX_CAA]), detail)
+        return CaaLookup(owner, outcome.status, tuple(records[:_MAX_CAA]), outcome.detail)
 
     async def _addresses(self, host: str, kind: dns.rdatatype.RdataType) -> AddressLookup:
-        status, detail, answer = await self._lookup(host, kind)
+        outcome = await self._lookup(host, kind)
         found: list[IPAddress] = [
             ip_address(record.address)
-            for record in (answer or ())
+            for record in outcome.records
             if isinstance(record, dns.rdtypes.IN.A.A | dns.rdtypes.IN.AAAA.AAAA)
         ]  # fmt: skip
-        return AddressLookup(status, tuple(found[:MAX_ADDRESSES]), detail)
+        return AddressLookup(outcome.status, tuple(found[:MAX_ADDRESSES]), outcome.detail)
 
-    async def _lookup(self, name: str, kind: dns.rdatatype.RdataType) -> tuple[LookupStatus, str, dns.resolver.Answer | None]:
+    async def _lookup(self, name: str, kind: dns.rdatatype.RdataType) -> _Outcome:
+        """Asks one name server after the other, and those that were silent again after a pause, until one knows or the time is over."""
         try:
-            absolute = dns.name.from_text(name, origin=dns.name.root)
-            answer = await self._resolver.resolve(absolute, kind, search=False, raise_on_no_answer=False)
-        except dns.resolver.NXDOMAIN:
-            return LookupStatus.NO_SUCH_NAME, "NXDOMAIN", None
-        except dns.resolver.LifetimeTimeout:
-            return LookupStatus.NO_ANSWER, "the DNS resolver did not answer in time", None
-        except dns.resolver.NoNameservers as failure:
-            return (*_reason(failure), None)
-        except (dns.exception.DNSException, OSError, ValueError) as failure:
-            _log.info("dns lookup failed", name=name, type=dns.rdatatype.to_text(kind), error=type(failure).__name__)
-            return LookupStatus.FAILED, "the DNS resolver gave an unusable answer", None
-        if answer.rrset is None:
-            return LookupStatus.NO_DATA, "", None
-        return LookupStatus.FOUND, "", answer
+            question = _Question(dns.name.from_text(name, origin=dns.name.root), kind)
+        except (dns.exception.DNSException, ValueError):
+            return _UNUSABLE
+        clock = asyncio.get_running_loop().time
+        end = clock() + self._patience.lifetime
+        servers, pause, last = list(self._servers), _FIRST_PAUSE, _TIME_IS_UP
+        while servers:
+            for server in tuple(servers):
+                if clock() >= end:
+                    return last
+                last = await self._attempt(server, question, end)
+                if last.status is LookupStatus.FAILED:
+                    servers.remove(server)
+                elif last.status is not LookupStatus.NO_ANSWER:
+                    return last
+            if servers:
+                await asyncio.sleep(min(pause, end - clock()))
+                pause = min(pause * 2, _LAST_PAUSE)
+        return last
+
+    async def _attempt(self, server: _NameServer, question: _Question, end: float) -> _Outcome:
+        try:
+            async with self._time_for_one(end):
+                data = await self._datagrams(server).ask(question_section(question.name, question.kind))
+            flags = int.from_bytes(data[2:4], "big")
+            if not flags & dns.flags.TC:
+                return _read(dns.rcode.from_flags(flags, 0), _parse(data))
+            query = dns.message.make_query(question.name, question.kind)
+            async with self._time_for_one(end):
+                answer = await dns.asyncquery.tcp(query, server.address, port=server.port)
+            return _read(answer.rcode(), answer)
+        except TimeoutError:
+            return _TIME_IS_UP
+        except OSError:
+            return _OUT_OF_REACH
+        except (dns.exception.DNSException, EOFError, ValueError) as failure:
+            _log.info("dns lookup failed", name=str(question.name), type=dns.rdatatype.to_text(question.kind), error=type(failure).__name__)
+            return _UNUSABLE
+
+    def _time_for_one(self, end: float) -> asyncio.Timeout:
+        return asyncio.timeout_at(min(asyncio.get_running_loop().time() + self._patience.attempt, end))
+
+    def _datagrams(self, server: _NameServer) -> DnsDatagrams:
+        if server not in self._open:
+            self._open[server] = self._sockets.enter_context(DnsDatagrams(server.address, server.port))
+        return self._open[server]
 
 
-def _reason(failure: dns.resolver.NoNameservers) -> tuple[LookupStatus, str]:
-    """Tells a resolver that answered with an error from one that cannot be reached."""
-    errors = failure.kwargs.get("errors") or ()
-    for _server, _tcp, _port, what, response in errors:
-        if response is not None and isinstance(what, str):  # an RCODE, as text
-            return LookupStatus.FAILED, f"the DNS resolver answered {what}"
-        if response is not None:
-            return LookupStatus.FAILED, "the DNS resolver gave an unusable answer"
-    return LookupStatus.NO_ANSWER, "the DNS resolver cannot be reached"
+def _parse(data: bytes) -> dns.message.Message | None:
+    """Returns the question and the answer of a message, or None when it answers nothing.
+
+    The counts of the sections after these (RFC 1035 section 4.1) are set to zero: nothing there is needed, and reading it is dear.
+    """
+    if data[6:8] == bytes(2):
+        return None
+    return dns.message.from_wire(data[:8] + bytes(4) + data[HEADER_SIZE:], ignore_trailing=True)
 
 
-def _parse_nameserver(text: str) -> tuple[str, int]:
+def _read(rcode: dns.rcode.Rcode, answer: dns.message.Message | None) -> _Outcome:
+    """Returns what a response says.
+
+    Raises:
+        DNSException: it contradicts itself.
+    """
+    if rcode not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
+        return _Outcome(LookupStatus.FAILED, f"the DNS resolver answered {dns.rcode.to_text(rcode)}")
+    # Aliases are followed within the answer, where a recursive resolver puts them all.
+    records = answer.resolve_chaining().answer if isinstance(answer, dns.message.QueryMessage) else None
+    if rcode == dns.rcode.NXDOMAIN:
+        return _Outcome(LookupStatus.NO_SUCH_NAME, "NXDOMAIN")
+    return _Outcome(LookupStatus.FOUND, records=records) if records else _Outcome(LookupStatus.NO_DATA)
+
+
+def _parse_nameserver(text: str) -> _NameServer:
     address, _, port = text.rpartition(":")
     try:
         number = int(port)
@@ -109,4 +226,4 @@ def _parse_nameserver(text: str) -> tuple[str, int]:
         number = 0
     if not 0 < number < 65536:
         raise ConfigurationError(f"the DNS resolver must be an address and a port, such as 127.0.0.1:53 or [::1]:53, not {text!r}")
-    return str(parsed), number
+    return _NameServer(str(parsed), number)

@@ -7,13 +7,14 @@ kept connections. TLS is not verified: the CA, whose view this takes, does not v
 import asyncio
 import errno
 import ssl
+from collections.abc import Callable
+from typing import cast
 
 from controlplane.core.addresses import IPAddress
 from controlplane.core.http_response import MalformedResponse, Response, ResponseCutShort, ResponseParser
 from controlplane.core.preflight import Finding
 from controlplane.core.redirects import Target
 
-_READ = 4096  # bytes at a time
 _NO_ROUTE = frozenset((errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT))
 
 
@@ -43,40 +44,75 @@ async def fetch(address: IPAddress, target: Target, tls: ssl.SSLContext) -> Resp
         FetchFailed: no connection, or no usable response.
         TimeoutError: the caller's deadline passed.
     """
-    reader, writer = await _connect(address, target, tls)
+    exchange = _Exchange(_request(target))
+    transport = await _connect(exchange, address, target, tls)
     try:
-        writer.write(_request(target))
-        parser = ResponseParser()
-        while not parser.complete:
-            data = await reader.read(_READ)
-            if data:
-                parser.feed(data)
-            else:
-                parser.feed_eof()
-        return parser.response()
+        await exchange.over
+        if exchange.failure:
+            raise exchange.failure
+        return exchange.parser.response()
     except MalformedResponse as error:
         raise FetchFailed(Finding.WRONG_ANSWER, f"{error} when asked for {target.shown}") from error
     except ResponseCutShort as error:
         raise FetchFailed(Finding.CUT_SHORT, f"{error} when asked for {target.shown}") from error
-    except TimeoutError:
-        raise
     except OSError as error:
         raise FetchFailed(Finding.CUT_SHORT, f"breaks the connection when asked for {target.shown}") from error
     finally:
         # Not closed in good manner: a peer that does not read must not be waited for.
-        writer.transport.abort()
+        transport.abort()
 
 
-async def _connect(address: IPAddress, target: Target, tls: ssl.SSLContext) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+class _Exchange(asyncio.Protocol):
+    """Sends the request as soon as there is a connection; it is over with the response or with what failed."""
+
+    def __init__(self, request: bytes) -> None:
+        self._request = request
+        self.parser = ResponseParser()
+        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.failure: Exception | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        cast("asyncio.Transport", transport).write(self._request)
+
+    def data_received(self, data: bytes) -> None:
+        self._step(lambda: self.parser.feed(data))
+
+    def eof_received(self) -> None:
+        self._step(self.parser.feed_eof)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if exc is None:
+            self.eof_received()
+        else:
+            self._conclude(exc)
+
+    def _step(self, step: Callable[[], None]) -> None:
+        if self.over.done():
+            return
+        try:
+            step()
+        except (MalformedResponse, ResponseCutShort) as failure:
+            self._conclude(failure)
+        if self.parser.complete:
+            self._conclude(None)
+
+    def _conclude(self, failure: Exception | None) -> None:
+        if not self.over.done():
+            self.failure = failure
+            self.over.set_result(None)
+
+
+async def _connect(exchange: _Exchange, address: IPAddress, target: Target, tls: ssl.SSLContext) -> asyncio.Transport:
     secure = target.scheme == "https"
     try:
-        return await asyncio.open_connection(
+        transport, _ = await asyncio.get_running_loop().create_connection(
+            lambda: exchange,
             str(address),
             target.port,
-            limit=_READ,
             ssl=tls if secure else None,
             server_hostname=_sni(target) if secure else None,
         )
+        return transport
     except TimeoutError:
         raise
     except ConnectionRefusedError as error:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 import structlog
 from prometheus_client import Counter, Histogram
 
-from controlplane.adapters.dns_resolver import DnsResolver
+from controlplane.adapters.dns_resolver import DnsConversation, DnsResolver
 from controlplane.adapters.pinned_http import FetchFailed, fetch, unverified_tls
 from controlplane.core.addresses import AddressPolicy, IPAddress, IPNetwork
 from controlplane.core.caa import Issuer, tree
@@ -102,32 +102,40 @@ class HttpPreflight:
 
     async def _check(self, judge: Judge, path: str, expected_body: bytes) -> PreflightVerdict:
         deadline = asyncio.get_running_loop().time() + self._total_seconds
-        lookup = await self._lookup(judge.name.value, deadline)
-        if nowhere := judge.addresses(lookup):
-            return nowhere
-        async with asyncio.TaskGroup() as group:
-            caa = group.create_task(self._walk_caa(judge.name, deadline))
-            fetches = [
-                group.create_task(self._fetch_through(address, judge.name, path, expected_body, deadline))
-                for address in permitted(lookup, self._policy)
-            ]
+        with self._resolver.conversation() as conversation:
+            async with asyncio.TaskGroup() as group:
+                caa = group.create_task(self._walk_caa(conversation, judge.name, deadline))
+                lookup = await self._lookup(conversation, judge.name.value, deadline)
+                if nowhere := judge.addresses(lookup):
+                    caa.cancel()
+                    return nowhere
+                fetches = [
+                    group.create_task(self._fetch_through(address, judge.name, path, expected_body, deadline))
+                    for address in permitted(lookup, self._policy)
+                ]
         return judge.outcome([task.result() for task in fetches], caa.result())
 
-    async def _lookup(self, host: str, deadline: float) -> AddressLookup:
+    async def _lookup(self, resolver: DnsResolver | DnsConversation, host: str, deadline: float) -> AddressLookup:
         try:
             async with asyncio.timeout_at(deadline):
-                return await self._resolver.addresses(host)
+                return await resolver.addresses(host)
         except TimeoutError:
             return AddressLookup(LookupStatus.NO_ANSWER, detail=_TIME_IS_UP)
 
-    async def _walk_caa(self, name: DomainName, deadline: float) -> CaaLookup:
-        """Returns the closest record set, or the failure that may hide one (RFC 8659 section 3)."""
+    async def _walk_caa(self, conversation: DnsConversation, name: DomainName, deadline: float) -> CaaLookup:
+        """Returns the closest record set, or the failure that may hide one (RFC 8659 section 3).
+
+        The whole tree is asked at once, and waited for from the name up: what is above the closest record set does not matter.
+        """
         owner = name.value
         try:
-            async with asyncio.timeout_at(deadline):
+            async with asyncio.timeout_at(deadline), asyncio.TaskGroup() as group:
+                asked = {each: group.create_task(conversation.caa(each)) for each in tree(name)}
                 for owner in tree(name):
-                    lookup = await self._resolver.caa(owner)
+                    lookup = await asked[owner]
                     if lookup.status not in (LookupStatus.NO_DATA, LookupStatus.NO_SUCH_NAME):
+                        for other in asked.values():
+                            other.cancel()
                         return lookup
         except TimeoutError:
             return CaaLookup(owner, LookupStatus.NO_ANSWER, detail=_TIME_IS_UP)
@@ -181,7 +189,7 @@ class HttpPreflight:
         """
         if not isinstance(target.host, str):
             return (target.host,)  # passed by the redirect policy
-        lookup = await self._lookup(target.host, deadline)
+        lookup = await self._lookup(self._resolver, target.host, deadline)
         if lookup.status in (LookupStatus.FAILED, LookupStatus.NO_ANSWER):
             raise FetchFailed(Finding.LOOKUP_FAILED, f"redirects to {target.shown}, whose host could not be resolved: {lookup.detail}")
         if not lookup.addresses:

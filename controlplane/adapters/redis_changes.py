@@ -10,6 +10,7 @@ stream entry may not.
 
 import asyncio
 import secrets
+import time
 from collections.abc import AsyncIterator, Collection
 from dataclasses import replace
 from typing import Any
@@ -71,15 +72,18 @@ class RedisChangeFeed:
                     lost = await reader.verify(client)
                 if lost:
                     yield ChangesLost(reader.position)
-                rung: Collection[bytes] = reader.streams
+                rung: Collection[bytes] = ()
+                read_all = 0.0
                 while True:
                     # One connection for the bell and one for commands: more mean that one was replaced.
                     if len(connections) > _CONNECTIONS:
                         raise Unavailable("a connection to the store was replaced")
+                    if time.monotonic() - read_all >= _ALL_SECONDS:
+                        rung, read_all = reader.streams, time.monotonic()
                     for change in await reader.read(client, rung):
                         if isinstance(change, ChangesLost) or change.kind in kinds:
                             yield change
-                    rung = await _rung(bell) or reader.streams
+                    rung = await _rung(bell)
             except Unavailable as error:
                 _log.warning("change stream interrupted", reason=str(error))
                 await asyncio.sleep(_RETRY_SECONDS)
@@ -119,12 +123,18 @@ async def _rung(bell: PubSub) -> Collection[bytes]:
     return rung
 
 
+def _number(fields: dict[bytes, bytes]) -> int:
+    """Returns an entry's change number; 0 for an entry that has none."""
+    number = fields.get(b"q", b"")
+    return int(number) if number.isdigit() else 0
+
+
 async def epoch_of(client: Redis) -> str:
     """Returns the random identifier of the store's life; the first caller makes it."""
     async with store_call():
         await client.set(keys.EPOCH, secrets.token_hex(8), nx=True)
         epoch: bytes = await answer(client.get(keys.EPOCH))
-    return epoch.decode()
+    return epoch.decode(errors="replace")
 
 
 class _Reader:
@@ -139,12 +149,12 @@ class _Reader:
 
     async def start(self, client: Redis, position: str) -> bool:
         """Takes up reading at a position. Returns whether changes since then may be lost."""
-        epoch, _, time = position.partition(":")
+        epoch, _, since_text = position.partition(":")
         self._epoch = await epoch_of(client)
-        if epoch != self._epoch or not time.isdigit():
+        if epoch != self._epoch or not since_text.isdigit():
             await self._take_up_now(client)
             return True
-        since = max(int(time) - _OVERLAP_MS, 0)
+        since = max(int(since_text) - _OVERLAP_MS, 0)
         self.position = position
         self._last_ids = dict.fromkeys(self.streams, f"{since}-0".encode())
         self._numbers = {}
@@ -157,7 +167,7 @@ class _Reader:
         async with store_call():
             oldest: list[list[tuple[bytes, dict[bytes, bytes]]]] = await pipeline.execute()
         # The oldest entry that is left is newer than the position, and there were entries before it.
-        return any(found and int(found[0][0].split(b"-")[0]) > since and int(found[0][1][b"q"]) > 1 for found in oldest)
+        return any(found and int(found[0][0].split(b"-")[0]) > since and _number(found[0][1]) > 1 for found in oldest)
 
     async def verify(self, client: Redis) -> bool:
         """Compares the store with what was seen, after a new connection. Returns whether changes may be lost."""
@@ -176,7 +186,7 @@ class _Reader:
             pipeline.get(keys.sequence(shard))
         async with store_call():
             values = await pipeline.execute()
-        return {stream: int(value or 0) for stream, value in zip(self.streams, values, strict=True)}
+        return {stream: (int(value) if value and value.isdigit() else 0) for stream, value in zip(self.streams, values, strict=True)}
 
     async def _take_up_now(self, client: Redis) -> None:
         pipeline = client.pipeline(transaction=False)
@@ -187,7 +197,7 @@ class _Reader:
             seconds, microseconds = await answer(client.time())
         self.position = f"{self._epoch}:{int(seconds) * 1000 + int(microseconds) // 1000}"
         self._last_ids = {stream: found[0][0] if found else b"0-0" for stream, found in zip(self.streams, newest, strict=True)}
-        self._numbers = {stream: int(found[0][1][b"q"]) for stream, found in zip(self.streams, newest, strict=True) if found}
+        self._numbers = {stream: _number(found[0][1]) for stream, found in zip(self.streams, newest, strict=True) if found}
 
     async def read(self, client: Redis, streams: Collection[bytes]) -> list[DomainChanged | ChangesLost]:
         """Reads what is new in some of the streams, and returns the changes in order.
@@ -197,6 +207,8 @@ class _Reader:
         """
         # The annotations of xread name str keys only; bytes are what the server returns.
         asked: Any = {stream: self._last_ids[stream] for stream in streams if stream in self._last_ids}
+        if not asked:
+            return []
         async with store_call():
             reply: list[tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]] | None
             reply = await answer(client.xread(asked, count=_BATCH))
@@ -205,13 +217,20 @@ class _Reader:
         for stream, entries in reply or []:
             complete = complete and len(entries) < _BATCH
             for identifier, fields in entries:
-                number, seen = int(fields[b"q"]), self._numbers.get(stream)
-                self._last_ids[stream], self._numbers[stream] = identifier, number
+                self._last_ids[stream] = identifier
                 newest = max(newest, int(identifier.split(b"-")[0]))
+                try:
+                    number, change = int(fields[b"q"]), self._decode(fields)
+                except (KeyError, ValueError):
+                    # Not ours, or of a newer version: what it says is not known, and it must not be met again.
+                    _log.error("change stream entry rejected", stream=stream.decode(), entry=identifier.decode())
+                    changes.append(ChangesLost(self.position))
+                    continue
+                seen, self._numbers[stream] = self._numbers.get(stream), number
                 if seen is not None and number != seen + 1:
                     _log.warning("change stream has a gap", stream=stream.decode(), seen=seen, found=number)
                     changes.append(ChangesLost(self.position))
-                changes.append(self._decode(fields))
+                changes.append(change)
         # Only who has taken the whole batch may resume behind it, and only if no shard has more to read: an entry that is behind by less
         # than the overlap does no harm, since every stream is read within that time.
         if changes and complete and newest > int(self.position.partition(":")[2]):

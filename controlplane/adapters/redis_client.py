@@ -8,7 +8,7 @@ from functools import cache
 from importlib import resources
 from typing import Any, cast
 
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff, NoBackoff
@@ -20,10 +20,11 @@ from redis.exceptions import (
     OutOfMemoryError,
     ReadOnlyError,
     RedisError,
+    ResponseError,
     TimeoutError,  # noqa: A004
 )
 
-from controlplane.core.errors import ConfigurationError, Unavailable
+from controlplane.core.errors import ConfigurationError, RecordRejected, Unavailable
 
 CHANGE_STREAM_LENGTH = 4096
 """Entries that a shard's change stream keeps, about; a reader that falls further behind reads everything again."""
@@ -42,17 +43,18 @@ def milliseconds(time: datetime) -> int:
 
 
 def from_milliseconds(value: float) -> datetime:
-    """Returns the time of a score."""
-    return _EPOCH + timedelta(milliseconds=value)
+    """Returns the time of a score; what no clock shows becomes the earliest or latest time that one does."""
+    return _EPOCH + timedelta(milliseconds=min(max(value, 0.0), 2**47))
 
 
-def connect(url: str, *, retries: int = 2, ca_file: str | None = None, on_connect: OnConnect | None = None) -> Redis:
+def connect(url: str, *, retries: int = 2, connections: int = 64, ca_file: str | None = None, on_connect: OnConnect | None = None) -> Redis:
     """Returns a client for `redis://`, `rediss://` or `unix://`. It connects at its first command.
 
     Args:
         url: Where the store is; a password may be in it, so it is never logged.
         retries: How often a command is repeated after a broken connection.
         ca_file: A CA bundle for `rediss://`.
+        connections: How many at most; further calls wait for one.
         on_connect: Called for every new connection in place of its own `on_connect`, which it must call.
 
     Raises:
@@ -71,7 +73,9 @@ def connect(url: str, *, retries: int = 2, ca_file: str | None = None, on_connec
     if ca_file and url.startswith("rediss://"):
         options["ssl_ca_certs"] = ca_file
     try:
-        return Redis.from_url(url, **options)
+        # Callers wait for a connection: the library's usual pool refuses the one after the last.
+        pool = BlockingConnectionPool.from_url(url, max_connections=connections, timeout=CALL_SECONDS, **options)
+        return Redis.from_pool(pool)
     except ValueError as error:
         raise ConfigurationError(f"--redis-url: {error}") from None
 
@@ -82,6 +86,7 @@ async def store_call(seconds: float = CALL_SECONDS) -> AsyncIterator[None]:
 
     Raises:
         Unavailable: the store does not answer in time, is loading, full, or read-only after a failover.
+        RecordRejected: a key has the wrong type: somebody else writes to this store.
     """
     try:
         async with asyncio.timeout(seconds):
@@ -90,6 +95,10 @@ async def store_call(seconds: float = CALL_SECONDS) -> AsyncIterator[None]:
         raise Unavailable("the store refuses the password of --redis-url", retry_after=5.0) from error
     except (ConnectionError, TimeoutError, BusyLoadingError, ReadOnlyError, OutOfMemoryError, OSError) as error:
         raise Unavailable(f"the store does not answer ({type(error).__name__})") from error
+    except ResponseError as error:
+        if "WRONGTYPE" in str(error):
+            raise RecordRejected("a key of the store has another type than it should") from error
+        raise Unavailable(f"the store refused a command ({str(error)[:200]})") from error
     except RedisError as error:
         raise Unavailable(f"the store refused a command ({type(error).__name__}: {str(error)[:200]})") from error
 

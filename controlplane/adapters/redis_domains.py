@@ -2,24 +2,35 @@
 
 import base64
 import binascii
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import NoReturn
 
+import structlog
+from google.protobuf.message import DecodeError
+from prometheus_client import Counter
 from redis.asyncio import Redis
+from redis.exceptions import RedisError, ResponseError
 
 from controlplane.adapters import redis_keys as keys
 from controlplane.adapters.record_codec import decode_spec, decode_status, encode_spec, encode_status
 from controlplane.adapters.redis_client import CHANGE_STREAM_LENGTH, Script, answer, milliseconds, store_call
-from controlplane.core.errors import AlreadyExists, Conflict, FieldViolation, InvalidArgument, NotFound, Unavailable
+from controlplane.core.errors import AlreadyExists, Conflict, FieldViolation, InvalidArgument, NotFound, RecordRejected, Unavailable
 from controlplane.core.managed_domain import Domain, DomainSpec, DomainStatus
 from controlplane.core.names import DomainName
 from controlplane.core.ports import Page
+from controlplane.xds.resource_names import canonical_name
 
 _FRESH_CLAIM_MS = 60_000
 """A claim younger than this is never taken over: its owner may be about to be written."""
 _ATTEMPTS = 5
+_TOMBSTONE_MS = 24 * 3600 * 1000
+"""How long a deletion is remembered: an Envoy that was away for longer asks for its names anew when it is back."""
+
+_log = structlog.get_logger(__name__)
+_rejected = Counter("certplane_domain_records_rejected_total", "Stored domains that cannot be read")
 
 
 class RedisDomainStore:
@@ -40,9 +51,9 @@ class RedisDomainStore:
         claimed: list[DomainName] = []
         try:
             for additional in spec.additional_names:
-                await self._claim_name(additional, spec.fqdn)
+                await self._claim_name(additional, spec)
                 claimed.append(additional)
-            stale = ""
+            stale: str | bytes = ""
             for _ in range(_ATTEMPTS):
                 outcome: bytes = await self._create(
                     [
@@ -69,17 +80,18 @@ class RedisDomainStore:
                     raise AlreadyExists(f"domains/{name}", f"domains/{name} exists already with other content")
                 stale = await self._stale_or_taken(outcome, spec.fqdn)
         except BaseException:
+            # Claims of this life only: nobody else has made them, and no record lists them.
             for additional in claimed:
-                await self._give_back(additional, spec.fqdn)
+                await self._release_claim(additional, spec, deleted=False)
             raise
         raise Unavailable(f"the claim on {name} keeps changing")
 
-    async def _claim_name(self, additional: DomainName, owner: DomainName) -> None:
-        stale = ""
+    async def _claim_name(self, additional: DomainName, owner: DomainSpec) -> None:
+        stale: str | bytes = ""
         for _ in range(_ATTEMPTS):
             now = milliseconds(datetime.now(UTC))
             outcome: bytes = await self._claim(
-                [keys.domain(additional.value), keys.claim(additional.value)], [f"{owner}|{now}", f"{owner}|", stale]
+                [keys.domain(additional.value), keys.claim(additional.value)], [f"{_life(owner)}{now}", _life(owner), stale]
             )
             if outcome == b"":
                 return
@@ -88,32 +100,34 @@ class RedisDomainStore:
             stale = await self._stale_or_taken(outcome, additional)
         raise Unavailable(f"the claim on {additional} keeps changing")
 
-    async def _stale_or_taken(self, claim: bytes, name: DomainName) -> str:
+    async def _stale_or_taken(self, claim: bytes, name: DomainName) -> str | bytes:
         """Returns the claim when it does not count any more, so that it may be replaced; raises `AlreadyExists` when it does."""
-        owner, _, since = claim.decode().partition("|")
+        owner, uid, since = parse_claim(claim)
+        if not owner:
+            _log.error("claim rejected", domain=name.value, reason="it cannot be read")
+            return claim
         domain = await self.get(DomainName(owner))
-        listed = domain is not None and name in domain.spec.additional_names
-        if listed or milliseconds(datetime.now(UTC)) - int(since) < _FRESH_CLAIM_MS:
+        listed = domain is not None and name in domain.spec.additional_names and domain.spec.uid == uid
+        if listed or milliseconds(datetime.now(UTC)) - since < _FRESH_CLAIM_MS:
             _taken(f"domains/{owner}", f"{name} is an additional name of domains/{owner} already")
-        return claim.decode()
+        return claim
 
-    async def _give_back(self, additional: DomainName, owner: DomainName) -> None:
-        # A domain of the same owner may list the name: then the claim is not ours to release.
-        domain = await self.get(owner)
-        if domain is None or additional not in domain.spec.additional_names:
-            await self._release([keys.claim(additional.value)], [f"{owner}|"])
+    async def _release_claim(self, additional: DomainName, owner: DomainSpec, *, deleted: bool) -> None:
+        await self._release(
+            [keys.claim(additional.value), keys.tombstone(additional.value)], [_life(owner), _TOMBSTONE_MS if deleted else 0]
+        )
 
     async def get(self, name: DomainName) -> Domain | None:
         """See `DomainStore.get`."""
         async with store_call():
             fields = await answer(self._client.hmget(keys.domain(name.value), ["spec", "status", "revision"]))
-        return decode_domain(fields)
+        return decode_domain(name.value, fields)
 
     async def list_page(self, page_size: int, page_token: str) -> Page:
         """See `DomainStore.list_page`. The order is by shard, then by name."""
         shard, after = _decode_token(page_token) if page_token else (0, "")
         found: list[bytes] = await self._list([keys.names(number) for number in range(shard, keys.SHARDS)], [page_size + 1, after])
-        names = [name.decode() for name in found]
+        names = [name.decode(errors="replace") for name in found]
         page, more = names[:page_size], len(names) > page_size
         domains = await self.get_many(page)
         token = _encode_token(keys.shard_of(page[-1]), page[-1]) if more else ""
@@ -125,16 +139,25 @@ class RedisDomainStore:
         for name in names:
             pipeline.hmget(keys.domain(name), ["spec", "status", "revision"])
         async with store_call():
-            replies = await pipeline.execute()
-        decoded = ((name, decode_domain(fields)) for name, fields in zip(names, replies, strict=True))
-        return {name: domain for name, domain in decoded if domain is not None}
+            replies = await pipeline.execute(raise_on_error=False)
+        found = {}
+        for name, fields in zip(names, replies, strict=True):
+            # One domain that cannot be read must not hide all others.
+            with contextlib.suppress(RecordRejected):
+                domain = decode_domain(name, fields)
+                if domain is not None:
+                    found[name] = domain
+        return found
 
     async def request_renewal(self, name: DomainName, at: datetime) -> Domain:
         """See `DomainStore.request_renewal`."""
         shard = keys.shard_of(name.value)
         for _ in range(_ATTEMPTS):
             domain, raw = await self._read(name)
-            spec = replace(domain.spec, renewal_request_time=at)
+            # Another replica's clock may be ahead: a later request is later whatever the clocks say.
+            before = domain.spec.renewal_request_time
+            asked = at if before is None else max(at, before + timedelta(microseconds=1))
+            spec = replace(domain.spec, renewal_request_time=asked)
             outcome: bytes = await self._update(
                 [keys.domain(name.value), keys.due(shard), keys.sequence(shard), keys.changes(shard)],
                 [name.value, raw, encode_spec(spec), milliseconds(at), all_names(spec), CHANGE_STREAM_LENGTH],
@@ -159,19 +182,28 @@ class RedisDomainStore:
                     keys.lease(name.value),
                     keys.sequence(shard),
                     keys.changes(shard),
+                    keys.tombstone(name.value),
                 ],
-                [name.value, raw, str(domain.revision) if expected_etag else "", all_names(domain.spec), CHANGE_STREAM_LENGTH],
+                [
+                    name.value,
+                    raw,
+                    str(domain.revision) if expected_etag else "",
+                    all_names(domain.spec),
+                    CHANGE_STREAM_LENGTH,
+                    _TOMBSTONE_MS,
+                ],
             )
             if outcome == b"deleted":
+                # Only this life's claims: the domain may have been created anew meanwhile.
                 for additional in domain.spec.additional_names:
-                    await self._release([keys.claim(additional.value)], [f"{name}|"])
+                    await self._release_claim(additional, domain.spec, deleted=True)
                 return
         raise Conflict(f"domains/{name} keeps changing; read it again")
 
     async def _read(self, name: DomainName) -> tuple[Domain, bytes]:
         async with store_call():
             fields = await answer(self._client.hmget(keys.domain(name.value), ["spec", "status", "revision"]))
-        domain = decode_domain(fields)
+        domain = decode_domain(name.value, fields)
         if domain is None:
             raise NotFound(f"domains/{name}")
         return domain, fields[0]
@@ -182,12 +214,40 @@ def all_names(spec: DomainSpec) -> str:
     return ",".join(name.value for name in spec.all_names)
 
 
-def decode_domain(fields: Sequence[bytes | None]) -> Domain | None:
-    """Returns the domain of the hash fields `spec`, `status`, `revision`; None when there is none."""
-    spec, status, revision = fields
-    if spec is None or status is None or revision is None:
-        return None
-    return Domain(decode_spec(spec), decode_status(status), int(revision))
+def decode_domain(name: str, fields: Sequence[bytes | None] | Exception) -> Domain | None:
+    """Returns the domain of the hash fields `spec`, `status`, `revision`; None when there is none.
+
+    Raises:
+        RecordRejected: they cannot be read; logged and counted.
+    """
+    if isinstance(fields, RedisError) and not isinstance(fields, ResponseError):
+        raise Unavailable(f"the store does not answer ({type(fields).__name__})") from fields
+    try:
+        if isinstance(fields, Exception):
+            raise fields
+        spec, status, revision = fields
+        if spec is None or status is None or revision is None:
+            return None
+        return Domain(decode_spec(spec), decode_status(status), int(revision))
+    except (ResponseError, DecodeError, ValueError) as error:
+        _rejected.inc()
+        _log.error("domain record rejected", domain=name, reason=type(error).__name__)
+        raise RecordRejected(f"the stored record of domains/{name} cannot be read") from error
+
+
+def parse_claim(claim: bytes) -> tuple[str, str, int]:
+    """Returns owner, the owner's uid, and when it was made (ms); empty strings when it cannot be read."""
+    owner, _, rest = claim.partition(b"|")
+    uid, _, since = rest.partition(b"|")
+    name = canonical_name(owner)
+    if name is None or not since.isdigit():
+        return "", "", 0
+    return name, uid.decode(errors="replace"), int(since)
+
+
+def _life(owner: DomainSpec) -> str:
+    """Returns what every claim of this life of an owner begins with."""
+    return f"{owner.fqdn}|{owner.uid}|"
 
 
 def _taken(resource: str, detail: str) -> NoReturn:

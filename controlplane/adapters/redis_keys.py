@@ -6,7 +6,8 @@ script can change a domain, its schedule and its shard's change stream together.
 | key | type | content |
 |---|---|---|
 | `cp:{sNN}:domain:NAME` | hash | `spec`, `status`, `certificate`, `previous`, `order`, `revision`, `fence`, `wake` |
-| `cp:{sNN}:claim:NAME` | string | `OWNER|MILLISECONDS`: NAME is an additional name of OWNER |
+| `cp:{sNN}:claim:NAME` | string | `OWNER|UID|MILLISECONDS`: NAME is an additional name of this life of OWNER |
+| `cp:{sNN}:gone:NAME` | string, TTL | NAME was taken away by a deletion, not by a store that lost it |
 | `cp:{sNN}:lease:NAME` | string, TTL | `OWNER:FENCING_TOKEN` |
 | `cp:{sNN}:names` | sorted set, score 0 | own names, for listing in order |
 | `cp:{sNN}:due` | sorted set | own names by due time, milliseconds |
@@ -44,6 +45,11 @@ def domain(name: str) -> str:
 def claim(name: str) -> str:
     """The claim of an additional name."""
     return _in_shard(shard_of(name), f"claim:{name}")
+
+
+def tombstone(name: str) -> str:
+    """Says that a name went with a deletion."""
+    return _in_shard(shard_of(name), f"gone:{name}")
 
 
 def lease(name: str) -> str:

@@ -3,21 +3,24 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import structlog
+from google.protobuf.message import DecodeError
 from redis.asyncio import Redis
 
 from controlplane.adapters import redis_keys as keys
 from controlplane.adapters.record_codec import decode_order, encode_order, encode_status
 from controlplane.adapters.redis_certificates import CertificateCodec
-from controlplane.adapters.redis_client import CHANGE_STREAM_LENGTH, Script, from_milliseconds, milliseconds
+from controlplane.adapters.redis_client import CHANGE_STREAM_LENGTH, Script, answer, from_milliseconds, milliseconds, store_call
 from controlplane.adapters.redis_domains import decode_domain
 from controlplane.core.certificate import CertificateRecord
-from controlplane.core.errors import LeaseLost, RecordRejected
+from controlplane.core.errors import DomainGone, LeaseLost, RecordRejected
 from controlplane.core.managed_domain import DomainStatus
 from controlplane.core.names import DomainName
 from controlplane.core.order import OrderRecord
 from controlplane.core.ports import Clock, Lease, RecordAuthenticator, Work
+from controlplane.xds.resource_names import canonical_name
 
 _log = structlog.get_logger(__name__)
 
@@ -29,6 +32,7 @@ class RedisWorkStore:
     """
 
     def __init__(self, client: Redis, authenticator: RecordAuthenticator, clock: Clock = lambda: datetime.now(UTC)) -> None:
+        self._client = client
         self._authenticator = authenticator
         self._certificates = CertificateCodec(client, authenticator)
         self._clock = clock
@@ -46,15 +50,24 @@ class RedisWorkStore:
     async def due(self, now: datetime, limit: int) -> Sequence[DomainName]:
         """See `WorkStore.due`."""
         shards = range(keys.SHARDS)
-        found: list[bytes] = await self._due(
+        found: list[Any] = await self._due(
             [keys.due(shard) for shard in shards], [milliseconds(now), limit, *(keys.lease_prefix(shard) for shard in shards)]
         )
-        pairs = sorted((float(found[index + 1]), found[index].decode()) for index in range(0, len(found), 2))
-        return [DomainName(name) for _, name in pairs[:limit]]
+        ready: list[tuple[float, str]] = []
+        for member, score, shard in zip(found[::3], found[1::3], found[2::3], strict=True):
+            name = canonical_name(member)
+            if name is None or keys.shard_of(name) != int(shard):
+                # Nobody could ever lease it, and it would come first at every look.
+                _log.error("schedule entry rejected", entry=repr(member)[:100], shard=int(shard))
+                async with store_call():
+                    await answer(self._client.zrem(keys.due(int(shard)), member))
+            else:
+                ready.append((float(score), name))
+        return [DomainName(name) for _, name in sorted(ready)[:limit]]
 
     async def next_due(self) -> datetime | None:
         """See `WorkStore.next_due`."""
-        found = await self._least([keys.due(shard) for shard in range(keys.SHARDS)], [])
+        found = await self._least([keys.due(shard) for shard in range(keys.SHARDS)], ["-inf"])
         return from_milliseconds(float(found[1])) if found else None
 
     async def acquire(self, name: DomainName, owner: str, ttl: timedelta) -> Lease | None:
@@ -62,7 +75,7 @@ class RedisWorkStore:
         shard = keys.shard_of(name.value)
         token: int = await self._acquire(
             [keys.domain(name.value), keys.lease(name.value), keys.due(shard), keys.fence(shard)],
-            [name.value, owner, ttl // timedelta(milliseconds=1), milliseconds(self._clock())],
+            [name.value, owner, ttl // timedelta(milliseconds=1)],
         )
         return Lease(name, owner, token) if token else None
 
@@ -71,7 +84,7 @@ class RedisWorkStore:
         name = lease.name.value
         kept: int = await self._extend(
             [keys.domain(name), keys.lease(name), keys.due(keys.shard_of(name))],
-            [name, lease.owner, lease.token, ttl // timedelta(milliseconds=1), milliseconds(self._clock())],
+            [name, lease.owner, lease.token, ttl // timedelta(milliseconds=1)],
         )
         self._held(lease, kept)
 
@@ -89,7 +102,7 @@ class RedisWorkStore:
         """See `WorkStore.load`. An order or certificate that is not authentic is logged and treated as absent."""
         name = lease.name.value
         fields: list[bytes | None] = await self._load([keys.domain(name)], [lease.token])
-        domain = decode_domain(fields[:3]) if fields else None
+        domain = decode_domain(name, fields[:3]) if fields else None
         if domain is None:
             self._forget(lease)
             raise LeaseLost(f"domains/{name} is gone or leased by another worker")
@@ -98,7 +111,7 @@ class RedisWorkStore:
         if order_data is not None:
             try:
                 order = decode_order(self._authenticator.unwrap("order", name, order_data))
-            except RecordRejected as error:
+            except (RecordRejected, DecodeError, ValueError) as error:
                 _log.error("order record rejected", domain=name, reason=str(error))
         certificate = (await self._certificates.decode({name: certificate_data})).get(name) if certificate_data else None
         self._names[lease] = ",".join(each.value for each in domain.spec.all_names)
@@ -165,8 +178,10 @@ class RedisWorkStore:
         self._held(lease, kept)
 
     def _held(self, lease: Lease, kept: int) -> None:
-        if not kept:
+        if kept != 1:
             self._forget(lease)
+            if kept < 0:
+                raise DomainGone(f"domains/{lease.name} was deleted")
             raise LeaseLost(f"domains/{lease.name} is gone or leased by another worker")
 
     def _forget(self, lease: Lease) -> None:

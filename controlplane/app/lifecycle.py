@@ -6,6 +6,7 @@ import sys
 from collections.abc import Awaitable, Callable
 
 import structlog
+import uvloop
 
 from controlplane.app.hardening import forbid_core_dumps
 from controlplane.app.telemetry import configure_logging
@@ -25,7 +26,8 @@ def run_role(role: str, log_level: str, main: Callable[[asyncio.Event], Awaitabl
     """
     configure_logging(role, log_level)
     forbid_core_dumps()
-    asyncio.run(_until_stopped(main))
+    # A third less CPU for everything that waits for sockets, measured on the onboarding of a domain.
+    uvloop.run(_until_stopped(main))
 
 
 async def _until_stopped(main: Callable[[asyncio.Event], Awaitable[None]]) -> None:

@@ -74,10 +74,12 @@ async def serve(settings: ServeSettings, stop: asyncio.Event) -> None:
     clock = partial(datetime.now, UTC)
 
     client = connect(settings.redis_url, ca_file=ca_file)
+    # Handshakes and challenges have connections of their own: a burst of API calls must not keep them waiting.
+    data_path = connect(settings.redis_url, ca_file=ca_file)
     feed = RedisChangeFeed(settings.redis_url, ca_file=ca_file)
-    certificates = RedisCertificateStore(client, keys.authenticator())
+    certificates = RedisCertificateStore(data_path, keys.authenticator())
     directory = SecretDirectory(certificates, keys.opener(), feed, serialise_tls_certificate)
-    challenges = Challenges(RedisTokenStore(client, keys.authenticator()), clock)
+    challenges = Challenges(RedisTokenStore(data_path, keys.authenticator()), clock)
     domains = DomainService(RedisDomainStore(client), feed, clock, lambda: uuid.uuid4().hex)
     expiry = ExpiryWatch(certificates, clock, settings.expiry_alert)
 
@@ -113,3 +115,4 @@ async def serve(settings: ServeSettings, stop: asyncio.Event) -> None:
     finally:
         await metrics.close()
         await client.aclose()
+        await data_path.aclose()

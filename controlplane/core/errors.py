@@ -63,6 +63,10 @@ class LeaseLost(CertplaneError):
     """A fenced write was refused: another worker holds the domain now, or it was deleted. Stop at once, write nothing."""
 
 
+class DomainGone(LeaseLost):
+    """The lease was lost because the domain was deleted: nobody succeeds, so what was made for it outside its record is cleared away."""
+
+
 class SealingError(CertplaneError):
     """An envelope does not open or cannot be made: unknown recipient key, forbidden scheme, other context, or damage."""
 

@@ -7,9 +7,10 @@ every process is killed; after a power cut at most the last second is.
 import asyncio
 import contextlib
 import fcntl
+import hashlib
 import os
 import shutil
-import tempfile
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,7 +84,7 @@ async def start_valkey(state_dir: Path, *, binary: Path | None = None, ready_tim
     directory = _private_directory(state_dir)
     with contextlib.ExitStack() as starting:
         starting.enter_context(_locked(directory))
-        socket_path = _socket_path(directory, starting)
+        socket_path = _socket_path(directory)
         socket_path.unlink(missing_ok=True)
         process = await ChildProcess.start(
             [str(program), *_options(directory, socket_path)],
@@ -143,19 +144,32 @@ def _locked(directory: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _socket_path(directory: Path, cleanup: contextlib.ExitStack) -> Path:
-    """Returns a path that fits into a socket's address: in `directory`, or in a short-lived directory when that is too long."""
+def _socket_path(directory: Path) -> Path:
+    """Returns a path that fits into a socket's address: in `directory`, or in a short directory of ours when that is too long.
+
+    It follows from `directory` alone, so that a server that is started again is found by its clients.
+
+    Raises:
+        ConfigurationError: the short directory belongs to somebody else.
+    """
     path = directory / _SOCKET_NAME
     if len(os.fsencode(path)) <= _LONGEST_SOCKET_PATH:
         return path
-    runtime = cleanup.enter_context(tempfile.TemporaryDirectory(prefix="certplane-", dir=_short_directory()))
-    _log.warning("the state directory's path is too long for a socket, which is elsewhere", state_dir=str(directory), socket_dir=runtime)
-    return Path(runtime) / _SOCKET_NAME
+    digest = hashlib.sha256(os.fsencode(directory)).hexdigest()[:16]
+    runtime = Path(_short_directory()) / f"certplane-{os.getuid()}-{digest}"
+    runtime.mkdir(mode=0o700, exist_ok=True)
+    status = runtime.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
+        raise ConfigurationError(f"{runtime} is not a directory of this user alone: remove it, or use a shorter --state-dir")
+    _log.warning(
+        "the state directory's path is too long for a socket, which is elsewhere", state_dir=str(directory), socket_dir=str(runtime)
+    )
+    return runtime / _SOCKET_NAME
 
 
 def _short_directory() -> str:
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
-    return runtime if 0 < len(os.fsencode(runtime)) < 64 and Path(runtime).is_dir() else "/tmp"  # noqa: S108 - a directory of mode 0700 is made in it
+    return runtime if 0 < len(os.fsencode(runtime)) < 64 and Path(runtime).is_dir() else "/tmp"  # noqa: S108 - checked for being ours
 
 
 async def _answers(socket_path: Path) -> bool:

@@ -4,6 +4,9 @@ Envoy asks about requests; a request for a challenge is "denied" with the respon
 Requests are decoded with mirror messages, as a stranger's HTTP request decides their content.
 """
 
+from functools import lru_cache
+from http import HTTPStatus
+
 import grpc
 import grpc.aio
 from envoy.config.core.v3 import base_pb2
@@ -22,7 +25,7 @@ _MALFORMED = Counter("certplane_challenge_decode_failures_total", "Checks that c
 _CONTENT_TYPE = "application/octet-stream"
 """What RFC 8555 section 8.3 shows; no browser makes anything of it."""
 
-_ALLOWED = external_auth_pb2.CheckResponse(ok_response=external_auth_pb2.OkHttpResponse()).SerializeToString()
+_ALLOWED: bytes = external_auth_pb2.CheckResponse(ok_response=external_auth_pb2.OkHttpResponse()).SerializeToString()
 
 
 def add_ext_authz(server: grpc.aio.Server, challenges: Challenges) -> None:
@@ -36,12 +39,20 @@ def add_ext_authz(server: grpc.aio.Server, challenges: Challenges) -> None:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "not a CheckRequest")
             raise
         reply = await challenges.reply(http.method, http.host, http.path)
-        return _ALLOWED if reply is None else _denied(reply)
+        if reply is None:
+            return _ALLOWED
+        return _denied(reply) if reply.status == HTTPStatus.OK else _refused(reply)
 
     handler = grpc.method_handlers_generic_handler(
         "envoy.service.auth.v3.Authorization", {"Check": grpc.unary_unary_rpc_method_handler(check)}
     )
     server.add_generic_rpc_handlers((handler,))
+
+
+@lru_cache(maxsize=8)
+def _refused(reply: ChallengeReply) -> bytes:
+    """Returns the same for an answer that is always the same: strangers ask for it often, and nothing in it is a capability."""
+    return _denied(reply)
 
 
 def _denied(reply: ChallengeReply) -> bytes:

@@ -19,6 +19,9 @@ from controlplane.endpoints.interceptors import CallInterceptor
 MAX_CONCURRENT_STREAMS: Final = 4_096
 """A connection. An Envoy with plain SDS opens one stream for each secret."""
 
+MAX_PENDING_REQUESTS: Final = 65_536
+"""Calls that wait to be taken up, a server."""
+
 MAX_RECEIVE_BYTES: Final = 4 * 1024 * 1024
 MAX_SEND_BYTES: Final = 64 * 1024 * 1024
 
@@ -76,6 +79,10 @@ def build_server(
             # A second process on the same port must fail, not share its connections.
             ("grpc.so_reuseport", 0),
             ("grpc.max_concurrent_streams", max_concurrent_streams),
+            # By default calls beyond about a thousand that wait to be taken up are cancelled at random: a burst of creates, or a fleet
+            # that comes back at once.
+            ("grpc.server.max_pending_requests", MAX_PENDING_REQUESTS),
+            ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING_REQUESTS),
             ("grpc.max_receive_message_length", max_receive_bytes),
             ("grpc.max_send_message_length", max_send_bytes),
             # Envoy's `connection_keepalive` may ping often and without a stream: never answer that with GOAWAY ENHANCE_YOUR_CALM.

@@ -13,7 +13,7 @@ import structlog
 
 from controlplane.endpoints.secret_stream import DELTA_ADS, DELTA_SDS, NAMES_PER_STEP, SOTW_ADS, SOTW_SDS, RequestT, SecretStream, Variant
 from controlplane.endpoints.wire_codec import decode_sotw_request, encode_sotw_response
-from controlplane.usecases.known_secrets import KnownSecret
+from controlplane.usecases.known_secrets import Known
 from controlplane.usecases.secrets import SecretDirectory
 from controlplane.xds.messages import MAX_RESPONSE_RESOURCES, MalformedRequest, Response
 from controlplane.xds.sotw import SotwSubscription
@@ -107,7 +107,7 @@ class SdsServer:
         subscription = SotwSubscription(SECRET)
         subscription.receive(request)
         claims: list[Claim] = []
-        known: dict[str, KnownSecret | None] = {}
+        known: dict[str, Known] = {}
         while taken := subscription.take(NAMES_PER_STEP):
             claims += taken
             known |= await self._directory.resolve(claim.key for claim in taken)

@@ -6,6 +6,7 @@ does not read. What changes meanwhile is noted in the subscription only, so a sl
 """
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -81,6 +82,8 @@ class SecretStream(Generic[RequestT]):
         self._write = write
         self._subscription: Subscription[RequestT] = variant.subscribe(SECRET, max_secrets)
         self._held: set[str] = set()
+        # Looked up once: it costs as much as all the rest of what is done with them.
+        self._sent, self._removals, self._acks = (metric.labels(variant.label) for metric in (_SENT, _REMOVALS, _ACKS))
         self._work = asyncio.Event()
         self._ended = False
         self._half_closed = False
@@ -147,9 +150,10 @@ class SecretStream(Generic[RequestT]):
             self._work.set()
 
     def _update_held(self, outcome: RequestOutcome) -> None:
+        resumed = frozenset(outcome.resumed)
         for key in outcome.held:
             self._held.add(key)
-            self._directory.hold(key, self)
+            self._directory.hold(key, self, has_version=key in resumed)
         for key in outcome.released:
             self._held.discard(key)
             self._directory.release(key, self)
@@ -168,7 +172,7 @@ class SecretStream(Generic[RequestT]):
     def _report_acknowledgement(self, acknowledgement: Acknowledgement) -> None:
         fields = {"nonce": acknowledgement.nonce[:64], "version_info": ",".join(acknowledgement.versions)}
         if acknowledgement.error is None:
-            _ACKS.labels(self._variant.label).inc()
+            self._acks.inc()
             self._log.debug("answer accepted", **fields)
         else:
             _NACKS.labels(self._variant.label).inc()
@@ -201,17 +205,18 @@ class SecretStream(Generic[RequestT]):
 
     async def _wait_for_work(self, delay: float | None) -> None:
         """Waits until there is work, or until it is time to ask again for what the store did not answer (`delay`, in seconds)."""
-        try:
-            async with asyncio.timeout(delay):
-                await self._work.wait()
-        except TimeoutError:
-            pass
+        if delay is None:
+            await self._work.wait()
+        else:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(delay):
+                    await self._work.wait()
         self._work.clear()
 
     async def _send(self, response: Response) -> None:
         await self._write(self._variant.encode(response))
-        _SENT.labels(self._variant.label).inc(len(response.resources))
-        _REMOVALS.labels(self._variant.label).inc(len(response.removed))
+        self._sent.inc(len(response.resources))
+        self._removals.inc(len(response.removed))
         self._log.debug(
             "answer sent",
             nonce=response.nonce,

@@ -32,6 +32,8 @@ _HOST = re.compile(rb"([^:\[\]]+?)\.?(?::[0-9]{1,5})?")
 _STORE_SECONDS = 1.5
 """Less than Envoy waits for a check, so that Envoy gets our answer and not its own time-out."""
 
+_SECONDS_BETWEEN_COMPLAINTS = 60.0
+
 
 @dataclass(frozen=True, slots=True)
 class ChallengeReply:
@@ -51,6 +53,7 @@ class Challenges:
     def __init__(self, tokens: TokenStore, clock: Clock) -> None:
         self._tokens = tokens
         self._clock = clock
+        self._next_complaint = float("-inf")
 
     async def reply(self, method: bytes, host: bytes, path: bytes) -> ChallengeReply | None:
         """Returns what to answer an HTTP request with, or None when it is not for a challenge and goes its way.
@@ -68,21 +71,29 @@ class Challenges:
         try:
             async with asyncio.timeout(_STORE_SECONDS):
                 record = await self._tokens.find(token.decode("ascii"))
-        except (Unavailable, TimeoutError) as error:
-            _log.warning("challenge cannot be looked up", domain=name, reason=str(error) or type(error).__name__)
-            _UNAVAILABLE.inc()
-            return _STORE_AWAY
-        except Exception:
-            _log.exception("look-up of a challenge failed", domain=name)
+        except Exception as error:
+            self._complain(name, error)
             _UNAVAILABLE.inc()
             return _STORE_AWAY
         if record is None or not self._answers(record, name):
-            _log.info("unknown challenge", domain=name)
+            # Not louder: any stranger can ask, as often as they like.
+            _log.debug("unknown challenge", domain=name)
             _UNKNOWN.inc()
             return _NOT_FOUND
         _log.info("challenge answered", domain=name)
         _ANSWERED.inc()
         return ChallengeReply(200, record.key_authorization.reveal())
+
+    def _complain(self, name: str, error: Exception) -> None:
+        """Logs that the store gave no answer, at most once a minute: strangers decide how often it is asked."""
+        now = asyncio.get_running_loop().time()
+        if now < self._next_complaint:
+            return
+        self._next_complaint = now + _SECONDS_BETWEEN_COMPLAINTS
+        if isinstance(error, Unavailable | TimeoutError):
+            _log.warning("challenge cannot be looked up", domain=name, reason=str(error) or type(error).__name__)
+        else:
+            _log.error("look-up of a challenge failed", domain=name, exc_info=error)
 
     def _answers(self, record: TokenRecord, name: str) -> bool:
         return name in record.names and self._clock() < record.expire_time and record.key_authorization.reveal().isascii()

@@ -8,6 +8,8 @@ from typing import Protocol
 from prometheus_client import Gauge
 
 from controlplane.core.certificate import CertificateRecord
+from controlplane.usecases.generations import Generation
+from controlplane.xds.subscription import Absence
 
 _HELD = Gauge("certplane_secret_names_held", "Names that some stream holds a subscription to.")
 
@@ -27,22 +29,25 @@ class Seen(Enum):
     """Nothing is known about the name from before."""
     SAME = auto()
     CHANGED = auto()
-    OLDER = auto()
-    """A certificate of an older generation of the same domain: a replay, or a store that was set back."""
+    KEPT = auto()
+    """Nothing that can be served, and nothing that says so for certain: holders keep the version that they have."""
 
 
 @dataclass(slots=True)
 class _Held:
+    """`served`: some holder may have a version. `deleted`: the domain was deleted, and nothing came after it."""
+
     holders: set[Holder] = field(default_factory=set)
     resolved: bool = False
     version: str | None = None
     unservable: str | None = None
-    fqdn: str = ""
-    generation: int = 0
+    served: bool = False
+    deleted: bool = False
+    generation: Generation | None = None
 
 
 class HeldNames:
-    """The registry of held names. It forgets a name with the last holder, and with it the generation seen."""
+    """The registry of held names. It forgets a name with the last holder."""
 
     def __init__(self) -> None:
         self._held: dict[str, _Held] = {}
@@ -54,13 +59,14 @@ class HeldNames:
         """Returns the names held now."""
         return tuple(self._held)
 
-    def hold(self, key: str, holder: Holder) -> None:
-        """Notes that `holder` is to be told of changes of `key`."""
+    def hold(self, key: str, holder: Holder, *, has_version: bool = False) -> None:
+        """Notes that `holder` is to be told of changes of `key`. `has_version`: it has a version from an earlier stream."""
         held = self._held.get(key)
         if held is None:
             held = self._held[key] = _Held()
             _HELD.inc()
         held.holders.add(holder)
+        held.served |= has_version
 
     def release(self, key: str, holder: Holder) -> None:
         """Takes that back; ignored when it does not hold the name."""
@@ -72,24 +78,39 @@ class HeldNames:
             del self._held[key]
             _HELD.dec()
 
-    def see(self, key: str, record: CertificateRecord | None, *, retry: bool) -> Seen:
-        """Notes what a look-up brought for `key`, unless it is older than what was seen.
+    def keep(self, key: str, generation: Generation) -> None:
+        """Keeps the generation of the domain behind `key` while the name is held."""
+        held = self._held.get(key)
+        if held is not None:
+            held.generation = generation
 
-        Generations are compared within one domain only: each shard of the store counts its own. `retry`: a certificate that could
-        not be served counts as changed, so that its holders try it again.
+    def note_deleted(self, keys: Iterable[str]) -> None:
+        """Notes that the domain behind these names was deleted: until a certificate is seen, they are missing because of that."""
+        for key in keys:
+            held = self._held.get(key)
+            if held is not None:
+                held.deleted = True
+
+    def is_deleted(self, key: str) -> bool:
+        """Returns whether that was noted."""
+        held = self._held.get(key)
+        return held is not None and held.deleted
+
+    def see(self, key: str, found: CertificateRecord | Absence, *, retry: bool) -> Seen:
+        """Notes what a look-up brought for `key`.
+
+        `retry`: a certificate that could not be served counts as changed, so that its holders try it again.
         """
         held = self._held.get(key)
         if held is None:
             return Seen.FIRST
-        if record is not None and record.fqdn == held.fqdn and record.generation < held.generation:
-            return Seen.OLDER
-        version = None if record is None else record.version
-        if version is not None and version == held.unservable and not retry:
+        if isinstance(found, Absence):
+            return _see_absence(held, found)
+        if found.version == held.unservable and not retry:
             return Seen.SAME
-        seen = Seen.FIRST if not held.resolved else Seen.SAME if held.version == version else Seen.CHANGED
-        held.resolved, held.version, held.unservable = True, version, None
-        if record is not None:
-            held.fqdn, held.generation = record.fqdn, record.generation
+        seen = Seen.FIRST if not held.resolved else Seen.SAME if held.version == found.version else Seen.CHANGED
+        held.resolved, held.version, held.unservable = True, found.version, None
+        held.served, held.deleted = True, False
         return seen
 
     def mark_unservable(self, key: str, version: str) -> None:
@@ -107,3 +128,15 @@ class HeldNames:
                 told.setdefault(holder, []).append(key)
         for holder, changed in told.items():
             holder.changed(changed)
+
+
+def _see_absence(held: _Held, absence: Absence) -> Seen:
+    before = Seen.SAME if held.resolved else Seen.FIRST
+    # Whatever version comes next is another one than this: holders that were answered by removal meanwhile must be told.
+    held.resolved, held.version, held.unservable = True, None, None
+    if not held.served:
+        return before
+    if absence is Absence.UNCERTAIN:
+        return Seen.KEPT
+    held.served = False
+    return Seen.CHANGED if before is Seen.SAME else before

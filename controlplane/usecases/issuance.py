@@ -6,7 +6,7 @@ as soon as it is made and never opened here; a certificate in force stays in for
 
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -14,17 +14,18 @@ from controlplane.core import failure as failures
 from controlplane.core.backoff import FailureKind
 from controlplane.core.certificate import leaf_seal_context
 from controlplane.core.chain import ChainRejected, check_chain, csr_spki_digest
-from controlplane.core.errors import CertplaneError, LeaseLost, Unavailable
+from controlplane.core.errors import CertplaneError, DomainGone, LeaseLost, Unavailable
 from controlplane.core.failure import Failure
 from controlplane.core.issuance_plan import Need, admit, can_resume, keeps_names, need
 from controlplane.core.leaf_key import LeafKey
 from controlplane.core.managed_domain import Actor, DomainState, Problem
 from controlplane.core.order import OrderRecord, Phase
-from controlplane.core.ports import CertificateAuthority, Clock, Lease, Preflight, Sealer, TokenStore, Work, WorkStore
+from controlplane.core.ports import CertificateAuthority, Clock, Lease, Preflight, PreflightVerdict, Sealer, TokenStore, Work, WorkStore
 from controlplane.core.sealing import Envelope
 from controlplane.usecases.concurrently import all_of
 from controlplane.usecases.issuance_metrics import ISSUANCES, Outcome, timed
-from controlplane.usecases.order_run import FinishedOrder, OrderAbandoned, OrderFailed, OrderInterrupted, OrderRun, OrderSlow
+from controlplane.usecases.order_endings import FinishedOrder, OrderAbandoned, OrderFailed, OrderInterrupted, OrderSlow
+from controlplane.usecases.order_run import OrderRun
 from controlplane.usecases.preflight_round import PreflightRound
 from controlplane.usecases.progress import Progress
 
@@ -45,6 +46,8 @@ class _Attempt:
     work: Work
     need: Need
     progress: Progress
+    planted: set[str] = field(default_factory=set)
+    """Tokens of challenges that this attempt has planted."""
 
     @property
     def token_names(self) -> tuple[str, ...]:
@@ -105,8 +108,13 @@ class Issuance:
     async def _carry_out(self, lease: Lease) -> Outcome:
         work = await self._work.load(lease)
         progress = Progress(self._work, lease, work, self._clock)
+        attempt = _Attempt(lease, work, need(work, self._clock()), progress)
         try:
-            return await self._attempt(_Attempt(lease, work, need(work, self._clock()), progress))
+            return await self._attempt(attempt)
+        except DomainGone:
+            # No successor will: the tokens would answer until their time is over.
+            await self._tokens.withdraw(attempt.planted)
+            raise
         except (LeaseLost, Unavailable):
             raise
         except Exception as error:
@@ -153,19 +161,27 @@ class Issuance:
 
     async def _after_preflight(self, attempt: _Attempt) -> OrderRecord | Outcome:
         """Returns the prepared order for the names that pass, or how the attempt ended without one."""
-        domain, progress, names = attempt.work.domain, attempt.progress, attempt.token_names
         with timed("preflight"):
             # The key is made while the probe is on its way; in most cases all names pass.
-            verdicts, _, key = await all_of(
-                self._preflight.check(domain.spec.all_names), progress.step(None, "preflight"), self._new_key(names)
+            checked, _, key = await all_of(
+                self._preflight.check(attempt.work.domain.spec.all_names),
+                attempt.progress.step(None, "preflight"),
+                self._new_key(attempt.token_names),
             )
+        # Nobody waits for the probe to be gone, so that goes beside the write of what comes next.
+        prepared: OrderRecord | Outcome
+        prepared, _ = await all_of(self._after_verdicts(attempt, checked.verdicts, key), self._preflight.withdraw(checked))
+        return prepared
+
+    async def _after_verdicts(self, attempt: _Attempt, verdicts: Sequence[PreflightVerdict], key: _SealedKey) -> OrderRecord | Outcome:
+        domain, progress = attempt.work.domain, attempt.progress
         admission = admit(verdicts, status=domain.status, certificate=attempt.work.certificate, need=attempt.need, now=self._clock())
         if admission.problem is not None:
             if admission.delayed:
                 return await progress.delay(admission.problem)
             return await progress.fail(Failure(admission.problem, FailureKind.PREFLIGHT))
         progress.leave_out(dict(admission.omitted))
-        if admission.names != names:
+        if admission.names != attempt.token_names:
             key = await self._new_key(admission.names)
         return await self._prepare(attempt, admission.names, key)
 
@@ -193,6 +209,7 @@ class Issuance:
             tokens=self._tokens,
             clock=self._clock,
             save=attempt.progress.step,
+            planted=attempt.planted,
         )
         return await run.finish()
 

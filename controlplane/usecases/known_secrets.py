@@ -11,6 +11,7 @@ from controlplane.core.errors import SealingError
 from controlplane.core.ports import Opener
 from controlplane.core.redacted import SecretBytes
 from controlplane.usecases.tls_material import TlsCertificateSerialiser, certificate_chain_pem, private_key_pem
+from controlplane.xds.subscription import Absence
 
 _log = structlog.get_logger(__name__)
 
@@ -60,6 +61,10 @@ class KnownSecret:
             return None
         _OPENED.inc()
         return content
+
+
+Known = KnownSecret | Absence
+"""What is known of a canonical name."""
 
 
 class KnownSecrets:

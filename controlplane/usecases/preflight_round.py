@@ -1,6 +1,7 @@
 """One pre-flight of all names of a domain, with a probe token planted for it."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 
 from controlplane.core.names import DomainName
@@ -12,8 +13,16 @@ from controlplane.usecases.concurrently import all_of
 _PROBE_LIFETIME = timedelta(minutes=1)
 
 
+@dataclass(frozen=True, slots=True)
+class CheckedNames:
+    """A verdict for each name, in order, and the probe token that is still to be withdrawn."""
+
+    verdicts: tuple[PreflightVerdict, ...]
+    probe_token: str
+
+
 class PreflightRound:
-    """Plants, checks, withdraws."""
+    """Plants and checks; withdraws when asked to, so that nobody need wait for that."""
 
     def __init__(self, tokens: TokenStore, preflight: Preflight, clock: Clock, make_token: Callable[[], str]) -> None:
         self._tokens = tokens
@@ -21,8 +30,8 @@ class PreflightRound:
         self._clock = clock
         self._make_token = make_token
 
-    async def check(self, names: Sequence[DomainName]) -> Sequence[PreflightVerdict]:
-        """Returns a verdict for each name, in order. One probe answers for all names, as a challenge's token does.
+    async def check(self, names: Sequence[DomainName]) -> CheckedNames:
+        """Checks all names. One probe answers for all of them, as a challenge's token does.
 
         Raises:
             Unavailable: the store is away; the probe then expires by itself.
@@ -30,6 +39,13 @@ class PreflightRound:
         token, body = self._make_token(), self._make_token().encode()
         texts = tuple(name.value for name in names)
         await self._tokens.plant(TokenRecord(token, SecretBytes(body), texts, self._clock() + _PROBE_LIFETIME))
-        verdicts: list[PreflightVerdict] = await all_of(*(self._preflight.check(name, token, body) for name in names))
-        await self._tokens.withdraw([token])
-        return verdicts
+        verdicts = await all_of(*(self._preflight.check(name, token, body) for name in names))
+        return CheckedNames(tuple(verdicts), token)
+
+    async def withdraw(self, checked: CheckedNames) -> None:
+        """Withdraws the probe.
+
+        Raises:
+            Unavailable: the store is away; the probe then expires by itself.
+        """
+        await self._tokens.withdraw([checked.probe_token])

@@ -2,6 +2,9 @@
 
 Streams hold names first and ask then, so that no change falls between. Three things find a change: the change feed, which names what
 changed; a comparison of all held names every minute, which finds what the feed may have lost; and every look-up for somebody else.
+
+Only a deletion takes a certificate away from who holds it. A record that cannot be read, is older than one seen before, or is suddenly
+missing is `UNCERTAIN`: holders keep what they have, operators are told, and the next comparison tries again.
 """
 
 import asyncio
@@ -13,16 +16,19 @@ from typing import Never
 import structlog
 from prometheus_client import Counter
 
-from controlplane.core.ports import CertificateStore, ChangeFeed, ChangeKind, ChangesLost, DomainChanged, Opener
+from controlplane.core.certificate import CertificateRecord
+from controlplane.core.ports import CertificateStore, ChangeFeed, ChangeKind, ChangesLost, DomainChanged, NoCertificate, Opener
+from controlplane.usecases.generations import Generations
 from controlplane.usecases.held_names import HeldNames, Holder, Seen
-from controlplane.usecases.known_secrets import KnownSecret, KnownSecrets
+from controlplane.usecases.known_secrets import Known, KnownSecret, KnownSecrets
 from controlplane.usecases.lookups import Finding, Lookups
+from controlplane.usecases.lost_certificates import Loss, LostCertificates
 from controlplane.usecases.retry_delays import RetryDelays
 from controlplane.usecases.tls_material import TlsCertificateSerialiser
+from controlplane.xds.subscription import Absence
 
 _log = structlog.get_logger(__name__)
 
-_REFUSED = Counter("certplane_secret_older_generations_total", "Certificates refused because a newer generation was seen before.")
 _CHANGES_LOST = Counter(
     "certplane_secret_changes_lost_total", "Times that changes may have been missed and all held names were read again."
 )
@@ -60,6 +66,8 @@ class SecretDirectory:
         self._serialise = serialise
         self._reconcile_seconds = reconcile_seconds
         self._held = HeldNames()
+        self._generations = Generations()
+        self._lost = LostCertificates(monotonic)
         self._kept = KnownSecrets(KEPT_SECRETS, KEPT_SECONDS, monotonic)
         self._lookups = Lookups(certificates, self._receive)
         self._suspect: dict[str, None] = {}
@@ -68,21 +76,24 @@ class SecretDirectory:
 
     # ---- for streams ----
 
-    def hold(self, key: str, holder: Holder) -> None:
-        """Notes that `holder` is to be told of changes of a canonical name, until `release`."""
-        self._held.hold(key, holder)
+    def hold(self, key: str, holder: Holder, *, has_version: bool = False) -> None:
+        """Notes that `holder` is to be told of changes of a canonical name, until `release`.
+
+        `has_version`: it has a version of it from an earlier stream.
+        """
+        self._held.hold(key, holder, has_version=has_version)
 
     def release(self, key: str, holder: Holder) -> None:
         """Takes that back."""
         self._held.release(key, holder)
 
-    async def resolve(self, keys: Iterable[str]) -> Mapping[str, KnownSecret | None]:
-        """Returns the secret behind each canonical name, or None for a name that does not exist.
+    async def resolve(self, keys: Iterable[str]) -> Mapping[str, Known]:
+        """Returns the secret behind each canonical name, or why there is none.
 
         Names are absent while the store does not answer: they are neither known nor unknown, ask again later. Takes a few seconds at
         most. Nothing is opened yet.
         """
-        known: dict[str, KnownSecret | None] = {}
+        known: dict[str, Known] = {}
         missing = []
         for key in dict.fromkeys(keys):
             kept = self._kept.get(key)
@@ -95,7 +106,7 @@ class SecretDirectory:
         return known
 
     def content(self, secret: KnownSecret) -> bytes | None:
-        """Returns the serialised TlsCertificate, or None when the leaf key does not open or does not fit: treat it as not existing.
+        """Returns the serialised TlsCertificate, or None when the leaf key does not open or does not fit: treat it as `UNCERTAIN`.
 
         Opens the leaf key, the first time.
         """
@@ -124,28 +135,45 @@ class SecretDirectory:
         """Returns once the change feed is being followed."""
         await self._following.wait()
 
-    def _receive(self, findings: Sequence[Finding]) -> Mapping[str, KnownSecret | None]:
+    def _receive(self, findings: Sequence[Finding]) -> Mapping[str, Known]:
         """Takes an answer of the store: remembers what was seen, keeps what will be served, and tells holders what changed."""
-        known: dict[str, KnownSecret | None] = {}
+        known: dict[str, Known] = {}
         changed = []
         for finding in findings:
-            key, record = finding.key, finding.record
-            seen = self._held.see(key, record, retry=not finding.wanted)
-            if record is None or seen is Seen.OLDER:
-                known[key] = None
-                if record is None:
-                    self._kept.drop(key)
-            else:
-                known[key] = secret = KnownSecret(key, record)
-                if finding.wanted or seen is Seen.CHANGED:
-                    self._kept.put(secret)
+            key, found = finding.key, self._judge(finding)
+            judged = Absence.UNCERTAIN if isinstance(found, Loss) else found
+            seen = self._held.see(key, judged, retry=not finding.wanted)
             if seen is Seen.CHANGED:
                 changed.append(key)
-            elif seen is Seen.OLDER and record is not None:
-                _REFUSED.inc()
-                _log.warning("older certificate refused", domain=record.fqdn, generation=record.generation, version_info=record.version)
+            if isinstance(judged, Absence):
+                known[key] = judged
+                if judged is Absence.GONE:
+                    self._kept.drop(key)
+            else:
+                known[key] = secret = KnownSecret(key, judged)
+                if finding.wanted or seen is Seen.CHANGED:
+                    self._kept.put(secret)
+            if isinstance(found, Loss) and (seen is Seen.KEPT or found is Loss.OLDER):
+                self._lost.note(found, key)
+        self._lost.tell()
         self._held.notify(changed)
         return known
+
+    def _judge(self, finding: Finding) -> CertificateRecord | Absence | Loss:
+        """Returns the certificate to serve, or `GONE`, or why nothing is certain."""
+        key, found = finding.key, finding.found
+        if isinstance(found, CertificateRecord):
+            generation = self._generations.of(found.fqdn)
+            if not generation.see(found.generation):
+                return Loss.OLDER
+            self._held.keep(key, generation)
+            return found
+        if found is NoCertificate.DELETED:
+            self._generations.forget(key)
+            return Absence.GONE
+        if found is NoCertificate.REJECTED:
+            return Loss.REJECTED
+        return Absence.GONE if self._held.is_deleted(key) else Loss.MISSING
 
     def _doubt(self, keys: Iterable[str]) -> None:
         """Forgets what is known of names that may have changed, and has the held ones read again."""
@@ -190,7 +218,11 @@ class SecretDirectory:
             self._lookups.supersede()
             self._doubt(self._held.keys())
         else:
-            self._doubt((change.fqdn, *change.names))
+            names = (change.fqdn, *change.names)
+            if change.kind is ChangeKind.DELETED:
+                self._generations.forget(change.fqdn)
+                self._held.note_deleted(names)
+            self._doubt(names)
 
     async def _reread_suspects(self) -> Never:
         delays = RetryDelays(_FIRST_RETRY_SECONDS, _LONGEST_RETRY_SECONDS)
@@ -222,3 +254,4 @@ class SecretDirectory:
         while True:
             await asyncio.sleep(KEPT_SECONDS / 4)
             self._kept.purge()
+            self._lost.tell()

@@ -1,7 +1,7 @@
 """From a certificate record and its opened leaf key to what a TLS server loads."""
 
 from base64 import b64encode
-from collections.abc import Iterable
+from functools import lru_cache
 from typing import Protocol
 
 from cryptography import x509
@@ -26,17 +26,19 @@ class TlsCertificateSerialiser(Protocol):
 
 def certificate_chain_pem(record: CertificateRecord) -> bytes:
     """Returns leaf and intermediates as PEM (RFC 7468), in chain order."""
-    return b"".join(_pem_lines((record.leaf, *record.intermediates)))
+    return b"".join((_pem(b"CERTIFICATE", record.leaf), *map(_intermediate_pem, record.intermediates)))
 
 
-def _pem_lines(certificates: Iterable[bytes]) -> Iterable[bytes]:
-    for certificate in certificates:
-        content = b64encode(certificate)
-        yield b"-----BEGIN CERTIFICATE-----\n"
-        for start in range(0, len(content), _PEM_LINE):
-            yield content[start : start + _PEM_LINE]
-            yield b"\n"
-        yield b"-----END CERTIFICATE-----\n"
+@lru_cache(maxsize=64)
+def _intermediate_pem(certificate: bytes) -> bytes:
+    """Returns an intermediate certificate as PEM: a CA has a handful of them, and all its leaves share them."""
+    return _pem(b"CERTIFICATE", certificate)
+
+
+def _pem(label: bytes, content: bytes) -> bytes:
+    text = b64encode(content)
+    lines = b"\n".join([text[start : start + _PEM_LINE] for start in range(0, len(text), _PEM_LINE)])
+    return b"-----BEGIN %b-----\n%b\n-----END %b-----\n" % (label, lines, label)
 
 
 def private_key_pem(record: CertificateRecord, leaf_key: SecretBytes) -> SecretBytes:
@@ -50,10 +52,9 @@ def private_key_pem(record: CertificateRecord, leaf_key: SecretBytes) -> SecretB
     try:
         key = serialization.load_der_private_key(leaf_key.reveal(), password=None)
         belongs = x509.load_der_x509_certificate(record.leaf).public_key() == key.public_key()
-        pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     except (ValueError, TypeError, UnsupportedAlgorithm):
         # Without the cause: a parser's message may quote what it could not parse.
         raise SealingError("the opened leaf key or the leaf certificate cannot be read") from None
     if not belongs:
         raise SealingError("the opened leaf key is not the key of the leaf certificate")
-    return SecretBytes(pem)
+    return SecretBytes(_pem(b"PRIVATE KEY", leaf_key.reveal()))

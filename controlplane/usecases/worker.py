@@ -11,7 +11,7 @@ from datetime import timedelta
 import structlog
 from prometheus_client import Gauge
 
-from controlplane.core.errors import LeaseLost, Unavailable
+from controlplane.core.errors import LeaseLost, RecordRejected, Unavailable
 from controlplane.core.names import DomainName
 from controlplane.core.ports import ChangeFeed, ChangeKind, ChangesLost, Clock, Lease, WorkStore
 from controlplane.usecases.issuance import Issuance
@@ -92,6 +92,11 @@ class Worker:
                     _log.warning("the store is away", reason=str(error))
                     self._next_look = time.monotonic() + max(backoff, error.retry_after)
                     backoff = min(backoff * 2, _LONGEST_BACKOFF)
+                except Exception:
+                    # Nothing that is found in the store may end the process.
+                    _log.exception("the schedule could not be worked on")
+                    self._next_look = time.monotonic() + backoff
+                    backoff = min(backoff * 2, _LONGEST_BACKOFF)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(self._next_look - time.monotonic()):
                         await self._wake.wait()
@@ -136,7 +141,12 @@ class Worker:
             # Asked for in the midst of an attempt: it is due again when that ends.
             self._left_behind = True
             return
-        lease = await self._work.acquire(name, self._owner, self._lease_ttl)
+        try:
+            lease = await self._work.acquire(name, self._owner, self._lease_ttl)
+        except RecordRejected as error:
+            # What is wrong with one domain is that domain's.
+            _log.error("domain cannot be leased", domain=name.value, reason=str(error))
+            return
         if lease is not None:
             self._inflight[name] = group.create_task(self._carry_out(lease))
             _INFLIGHT.set(len(self._inflight))
@@ -198,6 +208,8 @@ class Worker:
                         self._wake.set()
             except Unavailable as error:
                 _log.warning("the change feed is away", reason=str(error))
+            except Exception:
+                _log.exception("the change feed failed")
             await asyncio.sleep(backoff)
             backoff = min(backoff * 2, _LONGEST_BACKOFF)
 

@@ -5,15 +5,17 @@ Each name that the client holds is in one of three states. OWED: the client aske
 the client is told only if what it was told is not true any more. SETTLED: nothing to say.
 
     state      subscribe   changed    taken, then answered with
-                                      version told before   another version   does not exist     nothing known
-    (none)     OWED (1)    (none)     -                     -                 -                  -
-    OWED       OWED        OWED       resource, SETTLED     resource, SETTLED removed, SETTLED   OWED
-    CHECK      OWED        CHECK      SETTLED               resource, SETTLED removed (2)        CHECK
-    SETTLED    OWED        CHECK      -                     -                 -                  -
+                                      version told before   another version   gone               uncertain          nothing known
+    (none)     OWED (1)    (none)     -                     -                 -                  -                  -
+    OWED       OWED        OWED       resource, SETTLED     resource, SETTLED removed, SETTLED   removed, SETTLED   OWED
+    CHECK      OWED        CHECK      SETTLED               resource, SETTLED removed (2)        SETTLED (3)        CHECK
+    SETTLED    OWED        CHECK      -                     -                 -                  -                  -
 
     unsubscribe leads from every state to (none), without an answer ("Unsubscribing from Resources").
     (1) CHECK instead when the first request of the stream says which version the client holds (`initial_resource_versions`).
     (2) Once; a client that was told so already is not told again.
+    (3) Without an answer: the version that the client holds may well be good, and only a resource that is gone for certain is taken
+    away. A resource that exists but cannot be made is uncertain too.
 
 Nonces pair an answer with its ACK or NACK and never block: subscriptions in a request with an old nonce count. A NACK changes no state:
 the client goes on with what it has, and sending it the same again would only be refused again. After a reconnection the client says
@@ -26,9 +28,8 @@ asks again. What the client waits for is never removed in this way.
 Where the page leaves a choice:
 - A name in both lists of a request is subscribed: to be told of a name that is not wanted is harmless, to wait for one is not.
 - A name that cannot exist (see `resource_names`) is answered as removed at once and not kept, so that strangers' names take no room.
-  The wildcard `*` is such a name. A first request without names is a wildcard by the page's historical rule; it holds nothing either.
-- A resource that exists but cannot be made is answered as removed to a client that asks, and does not take away the version that a client
-  holds: that one may well be good.
+  The wildcard `*` is such a name: there is no list of everything. A first request without names is a wildcard by the page's historical
+  rule, and is answered as if it had said `*`.
 - A name that is not UTF-8 is not answered at all: the answer would be refused and the stream with it.
 """
 
@@ -37,8 +38,8 @@ from itertools import islice
 
 from controlplane.xds.cutting import cut
 from controlplane.xds.messages import MAX_RESPONSE_RESOURCES, DeltaRequest, RequestOutcome, Resource, Response
-from controlplane.xds.resource_names import canonical_name, is_answerable
-from controlplane.xds.subscription import REMOVED, Claim, HeldName, NameTable, SentAnswers, V
+from controlplane.xds.resource_names import WILDCARD, canonical_name, is_answerable
+from controlplane.xds.subscription import REMOVED, Absence, Claim, HeldName, NameTable, SentAnswers, V
 
 
 class DeltaSubscription:
@@ -64,16 +65,22 @@ class DeltaSubscription:
 
     def receive(self, request: DeltaRequest) -> RequestOutcome:
         """Takes a request."""
-        held_versions: Mapping[bytes, str] = request.initial_resource_versions if self._first else {}
-        self._first = False
+        first, self._first = self._first, False
+        held_versions: Mapping[bytes, str] = request.initial_resource_versions if first else {}
         acknowledgement = self._sent.acknowledge(request.response_nonce, request.error_detail)
         for name in request.unsubscribe:
             self._unsubscribe(name)
+        if first and not request.subscribe:
+            self._impossible[WILDCARD] = None
         impossible = unanswerable = 0
+        resumed: list[str] = []
         for name in request.subscribe:
             key = canonical_name(name)
             if key is not None:
-                self._subscribe(name, key, held_versions.get(name))
+                held_version = held_versions.get(name)
+                if held_version:
+                    resumed.append(key)
+                self._subscribe(name, key, held_version)
                 continue
             impossible += 1
             if is_answerable(name):
@@ -81,7 +88,7 @@ class DeltaSubscription:
             else:
                 unanswerable += 1
         held, released = self._names.net_changes()
-        return RequestOutcome(acknowledgement, held, released, False, impossible, unanswerable)
+        return RequestOutcome(acknowledgement, held, released, False, impossible, unanswerable, tuple(resumed))
 
     def _subscribe(self, name: bytes, key: str, held_version: str | None) -> None:
         entry = self._names.hold(name, key)
@@ -121,7 +128,7 @@ class DeltaSubscription:
                     claims.append(Claim(name, entry.key, owed))
         return claims
 
-    def answers(self, claims: Sequence[Claim], known: Mapping[str, V | None], body: Callable[[V], bytes | None]) -> Iterator[Response]:
+    def answers(self, claims: Sequence[Claim], known: Mapping[str, V | Absence], body: Callable[[V], bytes | None]) -> Iterator[Response]:
         """Makes the answers for claims. See `Subscription.answers`."""
         for resources, removed in cut(self._items(claims, known, body)):
             versions = [resource.version for resource in resources]
@@ -129,7 +136,7 @@ class DeltaSubscription:
             yield Response(self._type_url, nonce, versions[-1] if versions else "", resources, removed)
 
     def _items(
-        self, claims: Sequence[Claim], known: Mapping[str, V | None], body: Callable[[V], bytes | None]
+        self, claims: Sequence[Claim], known: Mapping[str, V | Absence], body: Callable[[V], bytes | None]
     ) -> Iterator[Resource | bytes]:
         impossible, self._impossible = self._impossible, {}
         yield from impossible
@@ -168,18 +175,16 @@ class DeltaSubscription:
             self._check[claim.name] = None
 
 
-def _fulfil(claim: Claim, entry: HeldName, resource: V | None, body: Callable[[V], bytes | None]) -> Resource | bytes | None:
+def _fulfil(claim: Claim, entry: HeldName, resource: V | Absence, body: Callable[[V], bytes | None]) -> Resource | bytes | None:
     """Returns what to tell the client: a resource, a name as removed, or nothing; notes in the entry what it was told."""
-    if resource is not None:
+    if not isinstance(resource, Absence):
         if not claim.owed and resource.version == entry.told:
             return None
         content = body(resource)
         if content is not None:
             entry.told = resource.version
             return Resource(claim.name, resource.version, content)
-        if not claim.owed and entry.told is not None:
-            return None
-    if not claim.owed and entry.told == REMOVED:
+    if not claim.owed and (entry.told == REMOVED or (entry.told is not None and resource is not Absence.GONE)):
         return None
     entry.told = REMOVED
     return claim.name

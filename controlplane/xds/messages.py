@@ -95,7 +95,8 @@ class RequestOutcome:
     """What a request changed.
 
     `held` are canonical names that the client holds since this request, `released` those that it held before and does not any
-    more. `stale`: the request answered an earlier answer than the last one and its names were not taken (state of the world only).
+    more. `resumed` are those among `held` of which the client says that it has a version from an earlier stream.
+    `stale`: the request answered an earlier answer than the last one and its names were not taken (state of the world only).
     `impossible_names` counts names that cannot be DNS names, `unanswerable_names` those among them that no answer may repeat.
     """
 
@@ -105,3 +106,4 @@ class RequestOutcome:
     stale: bool = False
     impossible_names: int = 0
     unanswerable_names: int = 0
+    resumed: tuple[str, ...] = ()

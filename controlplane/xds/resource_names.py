@@ -11,6 +11,9 @@ before it becomes a name, and to fold it would only give a stranger one more way
 
 import re
 
+WILDCARD = b"*"
+"""What asks for everything (xDS page, "How the client specifies what resources to return"). It names no secret."""
+
 _MAX_LENGTH = 253
 """Characters in a DNS name without its trailing dot (RFC 1035 section 2.3.4: 255 octets on the wire)."""
 

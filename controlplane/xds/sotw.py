@@ -13,7 +13,11 @@ Each request names everything that the client wants. What happens to a request d
 Names are in the states of `delta`: OWED when they are new in a request ("the server must resend any newly requested resources"), CHECK
 when they may have changed, SETTLED. But there is no way to say that a resource does not exist ("Knowing When a Requested Resource Does
 Not Exist"): such a name is absent from the answer, stays in the subscription, and is answered when it springs into existence. A
-resource that is gone is not sent again; nothing tells the client.
+resource that is gone is not sent again; nothing tells the client. One that is uncertain is left out too, which takes nothing away from a
+client of secrets ("Grouping Resources into Responses").
+
+A first request that holds no name, since it has none or only `*` and names that cannot exist, is answered at once and without resources:
+whoever sent it waits for nothing.
 
 "Grouping Resources into Responses" lets a server of secrets answer with what changed only, but a client that reads an answer as the
 whole state then misses what it had before. So the whole state is sent whenever the subscription has `WHOLE_STATE_NAMES` names or fewer;
@@ -29,7 +33,7 @@ from itertools import islice
 from controlplane.xds.cutting import cut
 from controlplane.xds.messages import MAX_RESPONSE_RESOURCES, RequestOutcome, Resource, Response, SotwRequest
 from controlplane.xds.resource_names import canonical_name, is_answerable
-from controlplane.xds.subscription import Claim, HeldName, NameTable, SentAnswers, V
+from controlplane.xds.subscription import Absence, Claim, HeldName, NameTable, SentAnswers, V
 
 WHOLE_STATE_NAMES = MAX_RESPONSE_RESOURCES
 
@@ -43,6 +47,8 @@ class SotwSubscription:
         self._sent = SentAnswers()
         self._owed: dict[bytes, None] = {}
         self._check: dict[bytes, None] = {}
+        self._first = True
+        self._nothing_owed = False
 
     def receive(self, request: SotwRequest) -> RequestOutcome:
         """Takes a request."""
@@ -60,6 +66,8 @@ class SotwSubscription:
                 self._names.hold(name, key)
                 self._owed[name] = None
         held, released = self._names.net_changes()
+        self._nothing_owed = not self._names and (self._first or self._nothing_owed)
+        self._first = False
         impossible = [name for name, key in wanted.items() if key is None]
         unanswerable = sum(not is_answerable(name) for name in impossible)
         return RequestOutcome(acknowledgement, held, released, False, len(impossible), unanswerable)
@@ -73,8 +81,8 @@ class SotwSubscription:
 
     @property
     def has_work(self) -> bool:
-        """Whether `take` has something to give."""
-        return bool(self._owed or self._check)
+        """Whether `take` or `answers` has something to give."""
+        return bool(self._owed or self._check or self._nothing_owed)
 
     @property
     def _whole(self) -> bool:
@@ -96,8 +104,12 @@ class SotwSubscription:
                     claims.append(Claim(name, entry.key, is_owed))
         return claims
 
-    def answers(self, claims: Sequence[Claim], known: Mapping[str, V | None], body: Callable[[V], bytes | None]) -> Iterator[Response]:
+    def answers(self, claims: Sequence[Claim], known: Mapping[str, V | Absence], body: Callable[[V], bytes | None]) -> Iterator[Response]:
         """Makes the answers for claims. See `Subscription.answers`. The whole state waits until everything in it is known."""
+        if self._nothing_owed:
+            self._nothing_owed = False
+            yield Response(self._type_url, self._sent.next_nonce(()), self._version_info())
+            return
         whole = self._whole
         unknown = [claim for claim in claims if claim.key not in known]
         incomplete = whole and (bool(unknown) or not {claim.name for claim in claims}.issuperset(self._names))
@@ -109,10 +121,11 @@ class SotwSubscription:
         news: list[tuple[bytes, HeldName, V]] = []
         for claim in claims:
             entry, resource = self._names.get(claim.name), known.get(claim.key)
-            if entry is None or claim.key not in known:
+            if entry is None or resource is None:
                 continue
-            if resource is None:
-                entry.told = None
+            if isinstance(resource, Absence):
+                if resource is Absence.GONE:
+                    entry.told = None
                 continue
             present.append((claim.name, entry, resource))
             if (claim.owed or entry.told != resource.version) and body(resource) is not None:

@@ -7,6 +7,7 @@ again. Requests and changes may come in between: nothing is lost, since names th
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Protocol, TypeVar
 
 from controlplane.xds.messages import Acknowledgement, ErrorDetail, RequestOutcome, Response
@@ -22,6 +23,15 @@ class Versioned(Protocol):
     def version(self) -> str:
         """Its version, never empty."""
         ...
+
+
+class Absence(Enum):
+    """Why there is no resource for a name."""
+
+    GONE = auto()
+    """It was taken away on purpose: whoever holds a version must drop it."""
+    UNCERTAIN = auto()
+    """Nothing can be sent, and nothing says that this is meant: whoever holds a version keeps it, whoever asks is not left to wait."""
 
 
 R_contra = TypeVar("R_contra", contravariant=True)
@@ -57,12 +67,12 @@ class Subscription(Protocol[R_contra]):
         """Hands out up to about `limit` names that an answer is due for. They are not due any more."""
         ...
 
-    def answers(self, claims: Sequence[Claim], known: Mapping[str, V | None], body: Callable[[V], bytes | None]) -> Iterator[Response]:
+    def answers(self, claims: Sequence[Claim], known: Mapping[str, V | Absence], body: Callable[[V], bytes | None]) -> Iterator[Response]:
         """Makes the answers for claims, one after the other: read them all, send each before the next is made.
 
-        `known` maps canonical names to what exists, or to None for what does not; names without an entry become due again.
-        `body` returns the serialised resource, or None when it cannot be made, which is answered as if the name did not exist. It is
-        called only for what is sent.
+        `known` maps canonical names to what exists, or says why it does not; names without an entry become due again.
+        `body` returns the serialised resource, or None when it cannot be made, which counts as `UNCERTAIN`. It is called only for
+        what is sent.
         """
         ...
 

@@ -1,5 +1,6 @@
 """CertificateStore, TokenStore and AccountStore on a real Valkey: authenticity above all."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -16,7 +17,7 @@ from controlplane.core.certificate import CertificateRecord
 from controlplane.core.errors import RecordRejected
 from controlplane.core.managed_domain import DomainState, DomainStatus
 from controlplane.core.names import DomainName
-from controlplane.core.ports import TokenRecord
+from controlplane.core.ports import Expiries, NoCertificate, TokenRecord
 from controlplane.core.redacted import SecretBytes
 from tests.fakes import samples
 
@@ -53,7 +54,8 @@ async def test_lookup_by_own_and_additional_name(client: Redis, authenticator: R
     """Own and additional names find the same record; unknown names are absent."""
     record = await issue(client, authenticator, "shop.example.com", "www.shop.example.com")
     found = await store.lookup(["www.shop.example.com", "nothing.example.com", "shop.example.com"])
-    assert {"shop.example.com": record, "www.shop.example.com": record} == found
+    missing = {"nothing.example.com": NoCertificate.MISSING}
+    assert {"shop.example.com": record, "www.shop.example.com": record} | missing == found
 
 
 async def test_name_that_is_not_on_the_certificate_is_not_served(
@@ -61,14 +63,14 @@ async def test_name_that_is_not_on_the_certificate_is_not_served(
 ) -> None:
     """An additional name that the certificate leaves out finds nothing, though it is claimed."""
     await issue(client, authenticator, "shop.example.com", "www.shop.example.com", certified=("shop.example.com",))
-    assert {"shop.example.com"} == set(await store.lookup(["shop.example.com", "www.shop.example.com"]))
+    assert NoCertificate.MISSING == (await store.lookup(["www.shop.example.com"]))["www.shop.example.com"]
 
 
 async def test_forged_claim_serves_nothing(client: Redis, authenticator: RecordHmac, store: RedisCertificateStore) -> None:
     """Somebody who can write to the store cannot make a name serve another domain's certificate."""
     await issue(client, authenticator, "shop.example.com")
-    await client.set(keys.claim("bank.example.org"), "shop.example.com|1")
-    assert await store.lookup(["bank.example.org"]) == {}
+    await client.set(keys.claim("bank.example.org"), "shop.example.com|uid|1")
+    assert {"bank.example.org": NoCertificate.MISSING} == await store.lookup(["bank.example.org"])
 
 
 async def test_moved_or_changed_records_are_rejected_and_others_served(
@@ -83,7 +85,9 @@ async def test_moved_or_changed_records_are_rejected_and_others_served(
     flipped = bytearray(data)
     flipped[len(flipped) // 2] ^= 1
     await client.hset(keys.domain("a.example.com"), "certificate", bytes(flipped))
-    assert {"c.example.com"} == set(await store.lookup(["a.example.com", "b.example.com", "c.example.com"]))
+    found = await store.lookup(["a.example.com", "b.example.com", "c.example.com"])
+    assert (NoCertificate.REJECTED, NoCertificate.REJECTED) == (found["a.example.com"], found["b.example.com"])
+    assert isinstance(found["c.example.com"], CertificateRecord)
 
 
 async def test_replaced_intermediate_is_not_served(client: Redis, authenticator: RecordHmac, store: RedisCertificateStore) -> None:
@@ -91,14 +95,67 @@ async def test_replaced_intermediate_is_not_served(client: Redis, authenticator:
     await issue(client, authenticator, "a.example.com")
     async for key in client.scan_iter("cp:intermediate:*"):
         await client.set(key, b"other")
-    assert await store.lookup(["a.example.com"]) == {}
+    assert {"a.example.com": NoCertificate.REJECTED} == await store.lookup(["a.example.com"])
 
 
-async def test_least_expiry_names_the_first_domain(client: Redis, authenticator: RecordHmac, store: RedisCertificateStore) -> None:
-    """No certificate, no expiry; else the earliest."""
-    assert None is await store.least_expiry()
+async def test_expiries_name_the_next_and_count_the_rest(client: Redis, authenticator: RecordHmac, store: RedisCertificateStore) -> None:
+    """No certificate, no expiry; else the next one, and how many are close and expired."""
+    now = samples.now()
+    assert Expiries(None, 0, 0) == await store.expiries(now, timedelta(days=7))
     record = await issue(client, authenticator, "a.example.com")
-    assert (record.not_after, "a.example.com") == await store.least_expiry()
+    assert Expiries((record.not_after, "a.example.com"), 0, 0) == await store.expiries(now, timedelta(days=7))
+    assert Expiries((record.not_after, "a.example.com"), 0, 1) == await store.expiries(now, timedelta(days=91))
+    assert Expiries(None, 1, 0) == await store.expiries(now + timedelta(days=91), timedelta(days=7))
+
+
+async def test_deletion_is_told_from_a_lost_record(client: Redis, authenticator: RecordHmac, store: RedisCertificateStore) -> None:
+    """All names of a deleted domain are DELETED, also while its claims are not yet released; those of an emptied store are MISSING."""
+    await issue(client, authenticator, "a.example.com", "www.a.example.com")
+    claim = await client.get(keys.claim("www.a.example.com"))
+    await RedisDomainStore(client).delete(DomainName("a.example.com"), "")
+    both = ["a.example.com", "www.a.example.com"]
+    assert dict.fromkeys(both, NoCertificate.DELETED) == await store.lookup(both)
+    await client.set(keys.claim("www.a.example.com"), claim)
+    await client.delete(keys.tombstone("www.a.example.com"))
+    assert dict.fromkeys(both, NoCertificate.DELETED) == await store.lookup(both)
+    await client.flushall()
+    assert dict.fromkeys(both, NoCertificate.MISSING) == await store.lookup(both)
+
+
+@pytest.mark.parametrize("kind", ["claim", "claim-type", "domain-type", "tombstone-type", "certificate"])
+async def test_a_broken_key_harms_no_other_name(client: Redis, authenticator: RecordHmac, store: RedisCertificateStore, kind: str) -> None:
+    """Whatever somebody plants under one name, the others of the same look-up are answered."""
+    await issue(client, authenticator, "good.example.com")
+    name = "poison.example.com"
+    match kind:
+        case "claim":
+            await client.set(keys.claim(name), b"\xff\xfe|1")
+        case "claim-type":
+            await client.lpush(keys.claim(name), "x")
+        case "domain-type":
+            await client.set(keys.domain(name), "x")
+        case "tombstone-type":
+            await client.lpush(keys.tombstone(name), "x")
+        case _:
+            await client.hset(keys.domain(name), "certificate", b"\xff\xff")
+    found = await store.lookup([name, "good.example.com"])
+    assert NoCertificate.REJECTED == found[name]
+    assert isinstance(found["good.example.com"], CertificateRecord)
+
+
+async def test_intermediates_are_written_with_every_certificate(client: Redis, authenticator: RecordHmac) -> None:
+    """A worker whose store was emptied writes the intermediates again, though it has written them before."""
+    work = RedisWorkStore(client, authenticator)
+    issuer = samples.certificate("issuer.example.com").leaf
+    for _ in range(2):
+        await RedisDomainStore(client).create(samples.spec("a.example.com"), DomainStatus())
+        lease = await work.acquire(DomainName("a.example.com"), "one", timedelta(seconds=30))
+        assert lease is not None
+        record = replace(samples.certificate("a.example.com"), intermediates=(issuer,))
+        await work.save_certificate(lease, record, DomainStatus(DomainState.ACTIVE), None)
+        found = await RedisCertificateStore(client, authenticator).lookup(["a.example.com"])
+        assert isinstance(found["a.example.com"], CertificateRecord)
+        await client.flushall()
 
 
 async def test_planted_token_of_a_stranger_is_not_answered(client: Redis, authenticator: RecordHmac) -> None:

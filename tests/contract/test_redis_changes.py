@@ -117,3 +117,23 @@ async def test_restart_of_the_store_loses_nothing(tmp_path: Path) -> None:
     await feed.aclose()
     await client.aclose()
     await valkey.stop()
+
+
+async def test_entry_of_a_stranger_is_skipped_and_said(valkey_url: str) -> None:
+    """An entry that cannot be understood is yielded as lost changes once, and what follows it is seen."""
+    client = connect(valkey_url)
+    source = RedisChangeFeed(valkey_url)
+    feed = source.follow(await source.position())
+    stream = keys.changes(keys.shard_of("shop.example.com"))
+    await client.xadd(stream, {"x": "y"})
+    await client.xadd(stream, {"q": 1, "n": "a.example.com", "a": "a.example.com", "k": "kind-of-tomorrow"})
+    await RedisDomainStore(client).create(samples.spec("shop.example.com"), DomainStatus())
+    first, second, third = await take(feed, 3)
+    assert isinstance(first, ChangesLost)
+    assert isinstance(second, ChangesLost)
+    assert "shop.example.com" == getattr(third, "fqdn", None)
+    await feed.aclose()
+    again = source.follow(await source.position())
+    await take(again, 3)
+    await again.aclose()
+    await client.aclose()

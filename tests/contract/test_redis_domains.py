@@ -1,6 +1,9 @@
 """DomainStore on a real Valkey: creation, claims of additional names, pages, deletion."""
 
+import asyncio
+import contextlib
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from redis.asyncio import Redis
@@ -8,7 +11,7 @@ from redis.asyncio import Redis
 from controlplane.adapters import redis_keys as keys
 from controlplane.adapters.redis_client import connect
 from controlplane.adapters.redis_domains import RedisDomainStore
-from controlplane.core.errors import AlreadyExists, InvalidArgument, NotFound, Unavailable
+from controlplane.core.errors import AlreadyExists, InvalidArgument, NotFound, RecordRejected, Unavailable
 from controlplane.core.managed_domain import DomainState, DomainStatus
 from controlplane.core.names import DomainName
 from tests.fakes import samples
@@ -49,12 +52,12 @@ async def test_refused_repeat_keeps_the_claims_of_the_existing_domain(store: Red
 
 async def test_stale_claim_blocks_nobody(store: RedisDomainStore, client: Redis) -> None:
     """A claim whose owner was never written counts for a minute, then no more."""
-    await client.set(keys.claim("www.a.example.com"), f"ghost.example.com|{int(samples.now().timestamp() * 1000) - 61_000}")
-    await client.set(keys.claim("fresh.example.com"), f"ghost.example.com|{int(samples.now().timestamp() * 1000)}")
+    await client.set(keys.claim("www.a.example.com"), f"ghost.example.com|uid|{int(samples.now().timestamp() * 1000) - 61_000}")
+    await client.set(keys.claim("fresh.example.com"), f"ghost.example.com|uid|{int(samples.now().timestamp() * 1000)}")
     await store.create(samples.spec("a.example.com", "www.a.example.com"), DomainStatus())
     with pytest.raises(AlreadyExists):
         await store.create(samples.spec("fresh.example.com"), DomainStatus())
-    await client.set(keys.claim("own.example.com"), "ghost.example.com|1")
+    await client.set(keys.claim("own.example.com"), "ghost.example.com|uid|1")
     await store.create(samples.spec("own.example.com"), DomainStatus())
 
 
@@ -69,7 +72,9 @@ async def test_deletion_removes_everything(store: RedisDomainStore, client: Redi
     """Nothing with the domain's name is left but the change streams; its names can be used again."""
     await store.create(samples.spec("shop.example.com", "www.shop.example.com"), DomainStatus())
     await store.delete(SHOP, "")
+    # What is left is numbers, the change streams, and the memory of the deletion for a day.
     left = [key async for key in client.scan_iter("*") if await client.type(key) != b"stream" and b"sequence" not in key]
+    left = [key for key in left if b":gone:" not in key or await client.ttl(key) <= 0]
     assert left == []
     with pytest.raises(NotFound):
         await store.delete(SHOP, "")
@@ -96,3 +101,44 @@ async def test_store_that_is_away_is_unavailable(tmp_path) -> None:
     store = RedisDomainStore(connect(f"unix://{tmp_path}/nothing.sock", retries=0))
     with pytest.raises(Unavailable):
         await store.get(SHOP)
+
+
+async def test_deletion_beside_a_creation_loses_no_claim(store: RedisDomainStore, client: Redis) -> None:
+    """However a deletion and a creation of the same domain overlap, the domain that is there in the end has all its claims."""
+    names = [f"n{index}.shop.example.com" for index in range(8)]
+    for _ in range(30):
+        with contextlib.suppress(AlreadyExists):
+            await store.create(samples.spec("shop.example.com", *names), DomainStatus())
+
+        async def create() -> None:
+            with contextlib.suppress(AlreadyExists):
+                await store.create(samples.spec("shop.example.com", *names), DomainStatus())
+
+        await asyncio.gather(store.delete(SHOP, ""), create(), create())
+        domain = await store.get(SHOP)
+        if domain is not None:
+            for name in names:
+                claim = await client.get(keys.claim(name))
+                assert claim is not None
+                assert claim.startswith(f"shop.example.com|{domain.spec.uid}|".encode())
+
+
+async def test_unreadable_domain_hides_no_other(store: RedisDomainStore, client: Redis) -> None:
+    """A listing leaves a domain out whose record cannot be read; reading it alone says so."""
+    await store.create(samples.spec("good.example.com"), DomainStatus())
+    await store.create(samples.spec("bad.example.com"), DomainStatus())
+    await client.hset(keys.domain("bad.example.com"), "status", b"\xff\xff")
+    assert ["good.example.com"] == [str(domain.spec.fqdn) for domain in (await store.list_page(10, "")).domains]
+    with pytest.raises(RecordRejected):
+        await store.get(DomainName("bad.example.com"))
+
+
+async def test_renewal_requests_grow_whatever_the_clocks_say(store: RedisDomainStore) -> None:
+    """A request through a replica whose clock is behind still counts as the later one."""
+    await store.create(samples.spec("shop.example.com"), DomainStatus())
+    now = samples.now()
+    first = await store.request_renewal(SHOP, now)
+    second = await store.request_renewal(SHOP, now - timedelta(seconds=5))
+    assert first.spec.renewal_request_time is not None
+    assert second.spec.renewal_request_time is not None
+    assert second.spec.renewal_request_time > first.spec.renewal_request_time

@@ -98,3 +98,26 @@ async def test_certificate_comes_into_force_in_one_write(client: Redis, domains:
     assert b"previous" in fields
     await work.release(lease)
     assert due == await work.next_due()
+
+
+@pytest.mark.parametrize(("shard", "member"), [(0, b"\xff"), (0, b"*"), (keys.shard_of("ghost.example.com") ^ 1, b"ghost.example.com")])
+async def test_entry_that_nobody_can_lease_leaves_the_schedule(
+    client: Redis, domains: RedisDomainStore, work: RedisWorkStore, shard: int, member: bytes
+) -> None:
+    """What cannot be a domain of its shard does not come first for ever: it is removed, and the others are listed."""
+    await domains.create(samples.spec("shop.example.com"), DomainStatus())
+    await client.zadd(keys.due(shard), {member: 0})
+    assert [SHOP] == list(await work.due(samples.now(), 10))
+    assert await client.zscore(keys.due(shard), member) is None
+
+
+async def test_a_worker_with_a_fast_clock_hides_a_domain_no_longer(
+    client: Redis, domains: RedisDomainStore, authenticator: RecordHmac
+) -> None:
+    """The time for which a lease hides a domain is the store's, not the worker's."""
+    await domains.create(samples.spec("shop.example.com"), DomainStatus())
+    hasty = RedisWorkStore(client, authenticator, lambda: samples.now() + timedelta(days=1))
+    assert await hasty.acquire(SHOP, "one", TTL) is not None
+    following = await hasty.next_due()
+    assert following is not None
+    assert following < samples.now() + timedelta(minutes=5)

@@ -39,6 +39,9 @@ async def test_many_domains_at_once_are_served_and_one_is_renewed_under_traffic(
         async with asyncio.TaskGroup() as tasks:
             clients = [tasks.create_task(traffic()) for _ in range(4)]
             before = int(domains[renewed].serial_number, 16)
+            async with asyncio.timeout(60):
+                while not serials:
+                    await asyncio.sleep(0.02)
             await made.stub.RenewDomain(domain_service_pb2.RenewDomainRequest(name=f"domains/{renewed}"))
             async with asyncio.timeout(60):
                 while not serials or serials[-1] == before:

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from controlplane.core.certificate import CertificateRecord
 from controlplane.core.errors import SealingError, Unavailable
-from controlplane.core.ports import ALL_KINDS, ChangeKind, ChangesLost, DomainChanged
+from controlplane.core.ports import ALL_KINDS, ChangeKind, ChangesLost, DomainChanged, Expiries, NoCertificate
 from controlplane.core.redacted import SecretBytes
 from controlplane.core.sealing import Envelope, Scheme, SealContext, spki_digest
 
@@ -43,7 +43,7 @@ class InMemoryCertificates:
     """A store of certificates with its change feed: CertificateStore and ChangeFeed.
 
     `away` makes look-ups raise Unavailable. `lookups` lists the names of each look-up. `gate` holds look-ups back while it is clear,
-    after they have read what they will answer.
+    after they have read what they will answer. Records of the domains in `rejected` cannot be read.
     """
 
     def __init__(self, sealing: InMemorySealing) -> None:
@@ -53,28 +53,36 @@ class InMemoryCertificates:
         self.gate = asyncio.Event()
         self.gate.set()
         self.waiting = 0
+        self.rejected: set[str] = set()
         self._by_domain: dict[str, CertificateRecord] = {}
+        self._deleted: set[str] = set()
         self._generation = 0
         self._events: list[DomainChanged | ChangesLost] = []
         self._published = asyncio.Condition()
 
     # ---- CertificateStore ----
 
-    async def lookup(self, names: Sequence[str]) -> Mapping[str, CertificateRecord]:
-        """Returns certificates by name."""
+    async def lookup(self, names: Sequence[str]) -> Mapping[str, CertificateRecord | NoCertificate]:
+        """Returns certificates by name, or why there is none."""
         self.lookups.append(tuple(names))
         if self.away:
             raise Unavailable("the store is away")
-        wanted = set(names)
-        found = {name: record for record in self._by_domain.values() for name in record.names if name in wanted}
+        found: dict[str, CertificateRecord | NoCertificate] = {
+            name: NoCertificate.DELETED if name in self._deleted else NoCertificate.MISSING for name in names
+        }
+        for record in self._by_domain.values():
+            answer = NoCertificate.REJECTED if record.fqdn in self.rejected else record
+            found.update((name, answer) for name in record.names if name in found)
         self.waiting += 1
         await self.gate.wait()
         self.waiting -= 1
         return found
 
-    async def least_expiry(self) -> tuple[dt.datetime, str] | None:
-        """Returns the least time of expiry with its domain."""
-        return min(((record.not_after, record.fqdn) for record in self._by_domain.values()), default=None)
+    async def expiries(self, now: dt.datetime, close: dt.timedelta) -> Expiries:
+        """Returns what expires when."""
+        ends = sorted((record.not_after, record.fqdn) for record in self._by_domain.values())
+        ahead = [end for end in ends if end[0] > now]
+        return Expiries(ahead[0] if ahead else None, len(ends) - len(ahead), sum(end[0] <= now + close for end in ahead))
 
     # ---- ChangeFeed ----
 
@@ -109,6 +117,7 @@ class InMemoryCertificates:
         """Stores a record as it is."""
         before = self._by_domain.get(record.fqdn)
         self._by_domain[record.fqdn] = record
+        self._deleted -= set(record.names)
         if publish:
             names = tuple(dict.fromkeys((*record.names, *(before.names if before else ()))))
             await self.publish(record.fqdn, names, ChangeKind.CERTIFICATE)
@@ -117,8 +126,14 @@ class InMemoryCertificates:
     async def delete(self, fqdn: str, *, publish: bool = True) -> None:
         """Removes a domain."""
         record = self._by_domain.pop(fqdn)
+        self._deleted.add(fqdn)
         if publish:
             await self.publish(fqdn, record.names, ChangeKind.DELETED)
+
+    def empty(self) -> None:
+        """Loses everything, as a store does that was restored or failed over to a replica without data; nobody is told."""
+        self._by_domain.clear()
+        self._deleted.clear()
 
     async def publish(self, fqdn: str, names: tuple[str, ...], kind: ChangeKind) -> None:
         """Publishes a change."""

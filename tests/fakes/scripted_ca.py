@@ -35,6 +35,7 @@ class ScriptedCa:
     given_nonces: list[str] = field(default_factory=list)
     user_agents: set[str] = field(default_factory=set)
     requests: list[str] = field(default_factory=list)
+    peers: set[tuple[str, int]] = field(default_factory=set)
 
 
 def _handler(ca: ScriptedCa) -> type[BaseHTTPRequestHandler]:
@@ -60,6 +61,7 @@ def _handler(ca: ScriptedCa) -> type[BaseHTTPRequestHandler]:
 
         def _send(self, answer: Answer) -> None:
             ca.requests.append(f"{self.command} {self.path}")
+            ca.peers.add(self.client_address)
             ca.user_agents.add(self.headers["User-Agent"])
             ca.given_nonces.append(encode_b64jose(f"nonce {len(ca.given_nonces):04}".encode()))
             self.send_response(answer.status)

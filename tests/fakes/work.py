@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from controlplane.core.certificate import CertificateRecord
-from controlplane.core.errors import LeaseLost, Unavailable
+from controlplane.core.errors import DomainGone, LeaseLost, Unavailable
 from controlplane.core.managed_domain import Domain, DomainSpec, DomainStatus
 from controlplane.core.names import DomainName
 from controlplane.core.order import OrderRecord
@@ -80,6 +80,10 @@ class InMemoryWork:
         """Removes a domain with everything about it."""
         row = self._rows.pop(name)
         await self._publish(row.domain.spec, ChangeKind.DELETED)
+
+    def vanish(self, name: DomainName) -> None:
+        """Removes a domain at once, from within a callback."""
+        del self._rows[name]
 
     def make_due(self, name: DomainName) -> None:
         """Makes a domain due now, as the passing of time does."""
@@ -232,7 +236,9 @@ class InMemoryWork:
 
     def _fenced(self, lease: Lease) -> _Row:
         row = self._rows.get(lease.name)
-        if row is None or row.fence != lease.token:
+        if row is None:
+            raise DomainGone(f"domains/{lease.name} was deleted")
+        if row.fence != lease.token:
             raise LeaseLost(f"domains/{lease.name} is gone or leased by another worker")
         return row
 

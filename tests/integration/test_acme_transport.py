@@ -1,17 +1,22 @@
 """Signed requests: nonces, Retry-After, and replies that are not ACME."""
 
+import json
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from acme import jws
 from cryptography.hazmat.primitives.asymmetric import ec
+from josepy.json_util import encode_b64jose
+from josepy.jwa import ES256
 from josepy.jwk import JWKEC
 
 from controlplane import __version__
 from controlplane.adapters.acme_replies import authorization_of, chain_of, order_of, problem_of, retry_after
-from controlplane.adapters.acme_transport import AcmeTransport, NoncePool
+from controlplane.adapters.acme_transport import MOST_IN_FLIGHT, AcmeTransport, NoncePool, signed
 from controlplane.core.ports import AcmeError, AcmeProblem, AcmeUnreachable
 from controlplane.embedded.free_ports import free_ports
 from tests.fakes.scripted_ca import Answer, ScriptedCa, problem, scripted_ca
@@ -65,6 +70,26 @@ def test_nonces_are_used_again(ca: ScriptedCa, transport: AcmeTransport) -> None
     post(transport, ca)
     assert 1 == ca.requests.count("HEAD /nonce")
     assert 3 == len(set(ca.used_nonces))
+
+
+def test_what_is_not_a_nonce_is_ignored(ca: ScriptedCa, transport: AcmeTransport) -> None:
+    """A Replay-Nonce that is not base64url is not used (RFC 8555 section 6.5.1): the next request asks for one."""
+    ca.script = [Answer(headers={"Replay-Nonce": "not a nonce"}), Answer()]
+    post(transport, ca)
+    post(transport, ca)
+    assert ["GET /dir", "HEAD /nonce", "POST /order", "HEAD /nonce", "POST /order"] == ca.requests
+
+
+def test_a_request_is_signed_as_the_acme_package_does() -> None:
+    """The body is the flattened JWS that `acme.jws` makes, but for the signature, which verifies."""
+    url, kid = "https://ca/order/1", "https://ca/acct/1"
+    for content, account in ((b'{"a": 1}', kid), (b"", kid), (b"{}", None)):
+        body = signed(content, KEY, encode_b64jose(b"nonce"), url, account)
+        theirs = jws.JWS.sign(content, key=KEY, alg=ES256, nonce=b"nonce", url=url, kid=account)
+        read = jws.JWS.json_loads(body)
+        assert read.verify(KEY.public_key())
+        assert (theirs.payload, theirs.signature.combined) == (read.payload, read.signature.combined)
+        assert json.loads(theirs.json_dumps()).keys() == json.loads(body).keys()
 
 
 def test_the_pool_never_gives_a_nonce_twice() -> None:
@@ -150,6 +175,39 @@ def test_a_cut_reply_was_sent(ca: ScriptedCa, transport: AcmeTransport) -> None:
     with pytest.raises(AcmeUnreachable) as caught:
         post(transport, ca)
     assert caught.value.sent
+
+
+def test_no_answer_costs_a_connection(ca: ScriptedCa, transport: AcmeTransport) -> None:
+    """Endless bodies, redirects and cut replies give their place in the pool back: many more than there are places, and the next works."""
+    ca.script = [Answer(200, b"x" * ((1 << 20) + 1)), Answer(301, b"moved", {"Location": "/"}), Answer(cut=True)] * MOST_IN_FLIGHT
+    for _ in range(len(ca.script)):
+        with pytest.raises(AcmeUnreachable):
+            post(transport, ca)
+    ca.script = [Answer()]
+    assert 200 == post(transport, ca).status
+
+
+def test_one_connection_serves_requests_that_follow_each_other(ca: ScriptedCa, transport: AcmeTransport) -> None:
+    """Connections are kept and used again, whichever thread asks."""
+    ca.script = [Answer(), problem("malformed"), Answer()]
+    for _ in range(3):
+        thread = threading.Thread(target=suppressed, args=(transport, ca))
+        thread.start()
+        thread.join()
+    assert [] == ca.script
+    assert 1 == len(ca.peers)
+
+
+def suppressed(transport: AcmeTransport, ca: ScriptedCa) -> None:
+    with suppress(AcmeError):
+        post(transport, ca)
+
+
+def test_a_bundle_that_is_not_there_trusts_nobody(tmp_path: Path) -> None:
+    """Without the roots that were asked for nothing is sent."""
+    transport = AcmeTransport("https://127.0.0.1:1/dir", lambda: NOW, str(tmp_path / "nowhere.pem"))
+    with pytest.raises(AcmeUnreachable):
+        transport.resource("newOrder")
 
 
 def test_a_refused_connection_was_not_sent() -> None:

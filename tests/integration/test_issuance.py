@@ -84,6 +84,21 @@ async def test_no_token_outlives_its_challenge(issuer: Issuer) -> None:
     assert {} == issuer.tokens.records
 
 
+async def test_the_probe_is_withdrawn_before_the_order_is_placed(issuer: Issuer) -> None:
+    """No probe token is left when the order of the names that passed reaches the CA."""
+    left: list[int] = []
+    new_order = issuer.authority.real.new_order
+
+    async def watched(names):
+        left.append(len(issuer.tokens.records))
+        return await new_order(names)
+
+    issuer.authority.real.new_order = watched  # type: ignore[method-assign]
+    await issuer.work.add(samples.spec(SHOP, WWW))
+    await issuer.attempt(SHOP)
+    assert [0] == left
+
+
 async def test_twenty_concurrent_issuances_share_one_account(issuer: Issuer) -> None:
     """Twenty domains at once, at Pebble's usual rate of rejected nonces, are all issued under one account."""
     names = [f"shop{number}.example.com" for number in range(20)]
@@ -182,6 +197,7 @@ async def test_a_failing_preflight_spends_no_order(issuer: Issuer) -> None:
     status = issuer.status(SHOP)
     assert [] == issuer.authority.ordered
     assert issuer.preflight.verdicts[SHOP].problem == status.last_error
+    assert {} == issuer.tokens.records
     assert status.next_attempt_time is not None
     assert timedelta(seconds=10) <= status.next_attempt_time - before < timedelta(seconds=20)
 

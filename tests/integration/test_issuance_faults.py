@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from controlplane.core.certificate import CertificateRecord
-from controlplane.core.errors import LeaseLost, Unavailable
+from controlplane.core.errors import DomainGone, LeaseLost, Unavailable
 from controlplane.core.managed_domain import Actor, DomainState
 from controlplane.core.names import DomainName
 from controlplane.core.order import Phase
@@ -92,6 +92,18 @@ async def test_a_lost_new_order_reply_is_posted_again(issuer: Issuer) -> None:
     assert [(SHOP,), (SHOP,)] == issuer.authority.ordered
     keys = {write.order.sealed_leaf_key.ciphertext for write in issuer.work.history if write.order}
     assert 1 == len(keys)
+
+
+async def test_a_refusal_beside_the_write_does_not_lose_the_order(issuer: Issuer) -> None:
+    """An authorization that cannot be read while the placed order is being written leaves the order written, for the next attempt."""
+    issuer.authority.refused["authorization"] = AcmeProblem(f"{ACME}serverInternal", "try again", 500)
+    await issuer.work.add(samples.spec(SHOP))
+    assert await issuer.attempt(SHOP) is Outcome.FAILED_CA
+    order = issuer.work.order_of(DomainName(SHOP))
+    assert order is not None
+    assert issuer.authority.order_urls == [order.order_url]
+    assert await issuer.attempt(SHOP) is Outcome.ISSUED
+    assert 1 == len(issuer.authority.ordered)
 
 
 async def test_an_order_that_is_not_ready_is_read_again(issuer: Issuer) -> None:
@@ -239,3 +251,24 @@ async def test_an_unexpected_error_is_written_and_put_off(issuer: Issuer) -> Non
     error = issuer.status(SHOP).last_error
     assert error is not None
     assert ("urn:certplane:error:internal", False) == (error.type, "internal detail" in error.detail)
+
+
+@pytest.mark.parametrize("deleted_after", range(2, WRITES - 1))
+async def test_a_domain_deleted_amid_an_issuance_leaves_no_token(issuer: Issuer, deleted_after: int) -> None:
+    """When the domain goes while its order is under way, the work stops and no token answers any more."""
+    name = DomainName(SHOP)
+    await issuer.work.add(samples.spec(SHOP))
+    writes = 0
+
+    def count(_: Write) -> None:
+        nonlocal writes
+        writes += 1
+        if writes == deleted_after + 1:
+            issuer.work.vanish(name)
+
+    issuer.work.after_write = count
+    lease = await issuer.work.acquire(name, "first", LEASE)
+    assert lease is not None
+    with pytest.raises(DomainGone):
+        await issuer.issuance().carry_out(lease)
+    assert {} == issuer.tokens.records

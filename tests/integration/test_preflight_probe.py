@@ -542,3 +542,62 @@ async def test_critical_caa_property(world: World) -> None:
     resolver = await world.dns(lambda name, kind: (NOERROR, [record]) if (name, kind) == (NAME.value, "CAA") else zone(name, kind))
     verdict = await world.check(resolver, identities=["letsencrypt.org"])
     assert (kind(verdict), verdict.conclusive) == ("caa-forbids", True)
+
+
+async def test_caa_is_asked_for_at_once(world: World) -> None:
+    """The whole tree is asked without waiting for an answer."""
+    await world.host(answers(BODY))
+    zone, asked = at("127.0.0.1"), set()
+
+    def script(name: str, kind: str) -> tuple[dns.rcode.Rcode, Sequence[str]] | None:
+        if kind != "CAA":
+            return zone(name, kind)
+        asked.add(name)
+        return None
+
+    verdict = await world.check(await world.dns(script), patience=0.3)
+    assert (kind(verdict), verdict.conclusive) == ("caa-lookup-failed", False)
+    assert asked == {"shop.example.com", "example.com", "com"}
+
+
+@pytest.mark.parametrize("above", [None, (SERVFAIL, ())], ids=["silent", "failing"])
+async def test_lookup_that_fails_above_caa_records(world: World, above: tuple[dns.rcode.Rcode, Sequence[str]] | None) -> None:
+    """What is above the closest record set may fail or be silent: it is not waited for."""
+    await world.host(answers(BODY))
+    zone = at("127.0.0.1")
+
+    def script(name: str, kind: str) -> tuple[dns.rcode.Rcode, Sequence[str]] | None:
+        if kind != "CAA":
+            return zone(name, kind)
+        return (NOERROR, ['0 issue "letsencrypt.org"']) if name == NAME.value else above
+
+    verdict = await world.check(await world.dns(script), identities=["letsencrypt.org"], patience=3600)
+    assert (kind(verdict), verdict.conclusive) == ("good", True)
+
+
+async def test_failure_hides_caa_records_above(world: World) -> None:
+    """A failed lookup may hide a closer record set, so that one above it decides nothing."""
+    await world.host(answers(BODY))
+    zone = at("127.0.0.1")
+
+    def script(name: str, kind: str) -> tuple[dns.rcode.Rcode, Sequence[str]] | None:
+        if kind != "CAA":
+            return zone(name, kind)
+        return {NAME.value: (NXDOMAIN, ()), "example.com": (SERVFAIL, ()), "com": (NOERROR, ['0 issue ";"'])}[name]
+
+    verdict = await world.check(await world.dns(script), identities=["letsencrypt.org"])
+    assert (kind(verdict), verdict.conclusive) == ("caa-lookup-failed", False)
+    assert "the lookup at example.com failed" in detail(verdict)
+
+
+async def test_host_is_asked_before_caa_is_known(world: World) -> None:
+    """The token is fetched while the CAA lookups are still open."""
+    host = await world.host(answers(BODY))
+    zone = at("127.0.0.1")
+
+    def script(name: str, kind: str) -> tuple[dns.rcode.Rcode, Sequence[str]] | None:
+        return zone(name, kind) if kind != "CAA" or host.requests else None
+
+    resolver = DnsResolver(await world.dns(script), attempt_timeout=0.1)
+    probe = HttpPreflight(resolver, clock=lambda: NOW, http01_port=world.port, allow=parse_networks(["127.0.0.1"]))
+    assert kind(await probe.check(NAME, TOKEN, BODY)) == "good"

@@ -16,6 +16,7 @@ from envoy.service.secret.v3 import sds_pb2_grpc
 from prometheus_client import REGISTRY
 
 from controlplane.api.certplane.wire.v1 import discovery_pb2 as wire
+from controlplane.core.ports import ChangeKind
 from controlplane.core.sealing import Envelope, Scheme
 from controlplane.endpoints.sds import SdsServer
 from controlplane.endpoints.wire_codec import serialise_tls_certificate
@@ -232,11 +233,13 @@ async def test_acks_and_nacks_are_counted_and_a_nack_is_logged(served):
 
 
 async def test_a_reconnecting_client_is_told_only_what_differs(served):
-    """What a client says it holds is compared, and nothing is opened for what is the same."""
+    """What a client says it holds is compared, nothing is opened for what is the same, and only what was deleted is removed."""
     same = await served.store.put("same.example", publish=False)
     newer = await served.store.put("newer.example", publish=False)
     stream = served.delta_ads()
-    held = {"same.example": same.version, "newer.example": "older", "gone.example": "older"}
+    await served.store.put("gone.example", publish=False)
+    await served.store.delete("gone.example", publish=False)
+    held = {"same.example": same.version, "newer.example": "older", "gone.example": "older", "missing.example": "older"}
     await stream.delta(*held, initial_resource_versions=held)
     answer = await stream.read()
     assert ({"newer.example": newer.version}, ["gone.example"]) == (versions_of(answer), list(answer.removed_resources))
@@ -302,6 +305,43 @@ async def test_a_key_that_does_not_open_harms_no_other_name(served):
     await stream.delta("a.example", "b.example")
     answer = await stream.read()
     assert (["a.example"], {"b.example"}) == (list(answer.removed_resources), set(secrets_of(answer)))
+
+
+async def test_a_store_that_lost_its_data_takes_nothing_away(served):
+    """Streams keep what they hold when the store is suddenly empty or cannot be read; new asks are answered by removal."""
+    record = await served.store.put("a.example", publish=False)
+    stream, other = served.delta_ads(), served.delta_ads()
+    await stream.delta("a.example")
+    await stream.read()
+    served.store.empty()
+    await served.store.lose_changes()
+    await other.delta("a.example", "b.example")
+    assert {"a.example", "b.example"} == set((await other.read()).removed_resources)
+    await served.store.put_record(record)
+    assert {"a.example": record.version} == versions_of(await other.read())
+    served.store.rejected = {"a.example"}
+    await served.store.publish("a.example", ("a.example",), ChangeKind.CERTIFICATE)
+    await stream.delta("c.example")
+    assert (["c.example"], {}) == ((answer := await stream.read()).removed_resources, versions_of(answer))
+    served.store.rejected = set()
+    await served.store.delete("a.example")
+    assert [["a.example"]] * 2 == [(await each.read()).removed_resources for each in (stream, other)]
+
+
+@pytest.mark.parametrize("names", [(), ("*",)])
+async def test_who_asks_for_nothing_or_everything_waits_for_nothing(served, names):
+    """An empty first subscription and the wildcard are answered at once: by removal of `*`, or by an answer without resources."""
+    await served.store.put("a.example", publish=False)
+    for stream in (served.delta_ads(), served.delta_sds()):
+        await stream.delta(*names)
+        answer = await stream.read()
+        assert (["*"], []) == (answer.removed_resources, list(answer.resources))
+    for stream in (served.sotw_ads(), served.sotw_sds()):
+        await stream.sotw(*names)
+        first = await stream.read()
+        assert (SECRET, []) == (first.type_url, list(first.resources))
+        await stream.sotw("a.example", response_nonce=first.nonce, version_info=first.version_info)
+        assert {"a.example"} == set(secrets_of(await stream.read()))
 
 
 async def test_large_answers_are_cut(served):

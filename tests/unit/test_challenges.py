@@ -120,6 +120,19 @@ async def test_the_key_authorization_does_not_show_itself(challenges):
     assert AUTHORIZATION.decode() not in repr(logs) + repr(reply)
 
 
+async def test_strangers_cannot_fill_the_log(challenges, tokens):
+    """Unknown challenges are logged for debugging only, and a store that is away is complained of once a minute."""
+    with structlog.testing.capture_logs() as logs:
+        for _ in range(3):
+            await challenges.reply(b"GET", b"b.example", PATH)
+        tokens.away = True
+        for _ in range(3):
+            await challenges.reply(b"GET", b"b.example", PATH)
+    assert [("debug", "unknown challenge")] * 3 + [("warning", "challenge cannot be looked up")] == [
+        (entry["log_level"], entry["event"]) for entry in logs
+    ]
+
+
 @given(method=st.binary(max_size=10), host=st.binary(max_size=300), path=st.binary(max_size=300), prefixed=st.booleans())
 async def test_any_request_is_safe(method, host, path, prefixed):
     """Whatever a stranger sends is left alone or not found."""

@@ -8,6 +8,7 @@ from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from controlplane.core.certificate import CertificateRecord
+from controlplane.core.ports import Expiries, NoCertificate
 from controlplane.usecases.expiry import ExpiryWatch
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -19,13 +20,17 @@ class OneCertificate:
     def __init__(self, expire_time: datetime | None) -> None:
         self.expire_time = expire_time
 
-    async def lookup(self, names: Sequence[str]) -> Mapping[str, CertificateRecord]:
+    async def lookup(self, names: Sequence[str]) -> Mapping[str, CertificateRecord | NoCertificate]:
         """Nothing is looked up here."""
         return {}
 
-    async def least_expiry(self) -> tuple[datetime, str] | None:
+    async def expiries(self, now: datetime, close: timedelta) -> Expiries:
         """The one certificate's end."""
-        return None if self.expire_time is None else (self.expire_time, "shop.example.com")
+        if self.expire_time is None:
+            return Expiries(None, 0, 0)
+        if self.expire_time <= now:
+            return Expiries(None, 1, 0)
+        return Expiries((self.expire_time, "shop.example.com"), 0, int(self.expire_time <= now + close))
 
 
 def gauge(name: str) -> float | None:
@@ -35,7 +40,7 @@ def gauge(name: str) -> float | None:
 
 @pytest.mark.parametrize(
     ("left", "errors"),
-    [(timedelta(days=8), 0), (timedelta(days=7), 0), (timedelta(days=6, hours=23), 1), (timedelta(0), 1), (timedelta(days=-1), 1)],
+    [(timedelta(days=8), 0), (timedelta(days=7), 0), (timedelta(days=6, hours=23), 1), (timedelta(seconds=1), 1)],
 )
 async def test_error_is_logged_under_the_threshold_only(left: timedelta, errors: int) -> None:
     """Under seven days left an error names the domain; the gauges always tell."""
@@ -45,6 +50,15 @@ async def test_error_is_logged_under_the_threshold_only(left: timedelta, errors:
     assert left.total_seconds() == gauge("certplane_least_time_to_expiry_seconds")
     assert (NOW + left).timestamp() == gauge("certplane_least_expiry_timestamp_seconds")
     assert errors == len([line for line in logs if line["log_level"] == "error" and line["domain"] == "shop.example.com"])
+
+
+async def test_expired_certificates_are_counted_and_hide_none() -> None:
+    """An expired certificate is an error and a count of its own; the gauge of the next expiry does not go below zero for it."""
+    with capture_logs() as logs:
+        assert await ExpiryWatch(OneCertificate(NOW - timedelta(days=1)), lambda: NOW, timedelta(days=7)).check() is None
+    assert 1 == gauge("certplane_expired_certificates")
+    assert float("inf") == gauge("certplane_least_time_to_expiry_seconds")
+    assert ["error"] == [line["log_level"] for line in logs]
 
 
 async def test_no_certificate_is_no_alert() -> None:

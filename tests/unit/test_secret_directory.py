@@ -8,13 +8,16 @@ import pytest
 import structlog
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
+from prometheus_client import REGISTRY
 
 from controlplane.core.errors import Unavailable
 from controlplane.core.ports import ChangeKind
 from controlplane.core.redacted import SecretBytes
+from controlplane.usecases.generations import Generations
 from controlplane.usecases.known_secrets import KnownSecret, KnownSecrets
 from controlplane.usecases.lookups import NAMES_PER_LOOKUP
 from controlplane.usecases.secrets import KEPT_SECONDS, KEPT_SECRETS, SecretDirectory
+from controlplane.xds.subscription import Absence
 from tests.fakes.certificates import InMemoryCertificates, InMemorySealing, issue
 from tests.fakes.eventually import eventually
 
@@ -23,6 +26,11 @@ SEPARATOR = b"\n|\n"
 
 def _serialise(certificate_chain: bytes, private_key: SecretBytes) -> SecretBytes:
     return SecretBytes(certificate_chain + SEPARATOR + private_key.reveal())
+
+
+def lost(reason: str) -> float:
+    """How many look-ups found nothing for a name that was served before."""
+    return REGISTRY.get_sample_value("certplane_secret_lost_lookups_total", {"reason": reason})
 
 
 class Holder:
@@ -71,11 +79,11 @@ async def directory(store, time) -> AsyncIterator[SecretDirectory]:
 
 
 async def test_known_and_unknown_names_are_told_apart(directory, store):
-    """A name with a certificate gives it, in the certificate's version; a name without gives None."""
+    """A name with a certificate gives it, in the certificate's version; a name without gives none."""
     record = await store.put("a.example", "www.a.example", publish=False)
     known = await directory.resolve(["a.example", "www.a.example", "b.example"])
-    assert {"a.example": record.version, "www.a.example": record.version, "b.example": None} == {
-        key: secret and secret.version for key, secret in known.items()
+    assert {"a.example": record.version, "www.a.example": record.version, "b.example": Absence.UNCERTAIN} == {
+        key: secret if isinstance(secret, Absence) else secret.version for key, secret in known.items()
     }
 
 
@@ -118,7 +126,7 @@ async def test_who_goes_does_not_take_the_look_up_along(directory, store):
     await eventually(lambda: store.waiting)
     first.cancel()
     store.gate.set()
-    assert (await second)["a.example"] is not None
+    assert isinstance((await second)["a.example"], KnownSecret)
 
 
 async def test_many_names_take_several_look_ups(directory, store):
@@ -170,9 +178,9 @@ def test_the_cache_is_bounded_in_number_and_time():
 
 async def test_an_unknown_name_is_found_as_soon_as_it_exists(directory, store):
     """That a name does not exist is never remembered."""
-    assert (await directory.resolve(["a.example"]))["a.example"] is None
-    await store.put("a.example", publish=False)
-    assert (await directory.resolve(["a.example"]))["a.example"] is not None
+    assert (await directory.resolve(["a.example"]))["a.example"] is Absence.UNCERTAIN
+    record = await store.put("a.example", publish=False)
+    assert record.version == (await directory.resolve(["a.example"]))["a.example"].version
 
 
 async def test_holders_are_told_of_a_change(directory, store):
@@ -199,7 +207,7 @@ async def test_holders_are_told_of_a_removal(directory, store):
     await store.delete("a.example")
     await eventually(lambda: len(holder.told) == 2)
     assert {"a.example", "www.a.example"} == set(holder.told)
-    assert {None} == set((await directory.resolve(["a.example", "www.a.example"])).values())
+    assert {Absence.GONE} == set((await directory.resolve(["a.example", "www.a.example"])).values())
 
 
 async def test_released_names_are_not_read_again(directory, store):
@@ -284,7 +292,7 @@ async def test_a_store_that_is_away_makes_names_neither_known_nor_unknown(direct
     store.away = True
     assert {"a.example"} == set(await directory.resolve(["a.example", "b.example"]))
     store.away = False
-    assert {"b.example": None} == dict(await directory.resolve(["b.example"]))
+    assert {"b.example": Absence.UNCERTAIN} == dict(await directory.resolve(["b.example"]))
 
 
 async def test_a_change_while_the_store_is_away_is_told_later(directory, store):
@@ -310,13 +318,28 @@ async def test_an_error_of_the_store_ends_nothing(directory, store, monkeypatch)
     with monkeypatch.context() as patch:
         patch.setattr(store, "lookup", fail)
         assert {} == dict(await directory.resolve(["a.example"]))
-    assert {"a.example": None} == dict(await directory.resolve(["a.example"]))
+    assert {"a.example": Absence.UNCERTAIN} == dict(await directory.resolve(["a.example"]))
 
 
 async def test_nothing_is_answered_before_the_directory_runs(store):
     """A directory that does not run knows nothing, and nobody waits for ever."""
     directory = SecretDirectory(store, store.sealing, store, _serialise)
     assert {} == dict(await directory.resolve(["a.example"]))
+
+
+async def test_nobody_waits_for_a_look_up_that_never_begins(directory, store):
+    """Who asks in the moment in which the directory is ended gets no answer, at once."""
+
+    class EndingTasks:
+        def create_task(self, work):
+            task = asyncio.create_task(work)
+            task.cancel()
+            return task
+
+    directory._lookups.open(EndingTasks())
+    async with asyncio.timeout(10):
+        assert {} == dict(await directory.resolve(["a.example"]))
+    assert [] == store.lookups
 
 
 async def test_the_feed_is_tried_until_it_can_be_followed(store, monkeypatch):
@@ -338,7 +361,7 @@ async def test_the_feed_is_tried_until_it_can_be_followed(store, monkeypatch):
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(directory.run())
         await eventually(lambda: directory._lookups._tasks)
-        assert {"a.example": None} == dict(await directory.resolve(["a.example"]))
+        assert {"a.example": Absence.UNCERTAIN} == dict(await directory.resolve(["a.example"]))
         resolved.set()
         await directory.following()
         await eventually(lambda: holder.told)
@@ -346,7 +369,7 @@ async def test_the_feed_is_tried_until_it_can_be_followed(store, monkeypatch):
 
 
 async def test_an_older_generation_is_refused(directory, store):
-    """A certificate that was replaced does not come back: it counts as absent, and holders are not told of it."""
+    """A certificate that was replaced does not come back: it is not served, and holders are not told of it."""
     old = await store.put("a.example", publish=False)
     holder = Holder()
     directory.hold("a.example", holder)
@@ -355,7 +378,7 @@ async def test_an_older_generation_is_refused(directory, store):
     await eventually(lambda: holder.told)
     await store.put_record(old)
     await eventually(lambda: len(store.lookups) == 3)
-    assert (await directory.resolve(["a.example"]))["a.example"] is None
+    assert (await directory.resolve(["a.example"]))["a.example"] is Absence.UNCERTAIN
     assert ["a.example"] == holder.told
 
 
@@ -429,3 +452,149 @@ async def test_a_key_that_did_not_open_is_tried_again(store, time):
         await eventually(lambda: holder.told)
         assert directory.content((await directory.resolve(["a.example"]))["a.example"]) is not None
         running.cancel()
+
+
+async def _held(directory, store, *names: str) -> Holder:
+    """A holder of domains that have certificates and were looked up."""
+    holder = Holder()
+    for name in names:
+        await store.put(name, f"www.{name}", publish=False)
+        for key in (name, f"www.{name}"):
+            directory.hold(key, holder)
+        await directory.resolve([name, f"www.{name}"])
+    return holder
+
+
+async def _reread(directory, store) -> None:
+    """Loses changes, and waits until all held names were read again."""
+    before = len(store.lookups)
+    await store.lose_changes()
+    await eventually(lambda: len(store.lookups) > before and not directory._lookups._flights and not directory._suspect)
+
+
+@pytest.mark.parametrize("reason", ["missing", "rejected", "older"])
+async def test_a_certificate_that_is_lost_is_taken_from_nobody(directory, store, reason):
+    """Holders are not told, the name is uncertain, it is counted and logged as an error; its return is told to who may lack it."""
+    old = await store.put("a.example", "www.a.example", publish=False)
+    holder = await _held(directory, store, "a.example")
+    record = store._by_domain["a.example"]
+    before = lost(reason)
+    with structlog.testing.capture_logs() as logs:
+        if reason == "missing":
+            store.empty()
+        elif reason == "rejected":
+            store.rejected = {"a.example"}
+        else:
+            await store.put_record(old, publish=False)
+        await _reread(directory, store)
+    assert [] == holder.told
+    assert Absence.UNCERTAIN is (await directory.resolve(["a.example"]))["a.example"]
+    assert before + 3 == lost(reason)
+    (entry,) = [entry for entry in logs if entry["log_level"] == "error"]
+    assert ("certificates that were served before cannot be read, clients keep what they hold", 2) == (entry["event"], entry[reason])
+    store.rejected = set()
+    await store.put_record(record, publish=False)
+    await _reread(directory, store)
+    assert {"a.example", "www.a.example"} == set(holder.told)
+    assert record.version == (await directory.resolve(["a.example"]))["a.example"].version
+
+
+async def test_losses_are_logged_once_a_minute(directory, store, time):
+    """However many certificates are lost and however often they are asked for, there is one line a minute, with the count."""
+    await _held(directory, store, "a.example", "b.example")
+    store.empty()
+    with structlog.testing.capture_logs() as logs:
+        for _ in range(3):
+            await _reread(directory, store)
+        time.seconds += 60
+        await _reread(directory, store)
+    assert [4, 12] == [entry["missing"] for entry in logs if entry["log_level"] == "error"]
+
+
+async def test_a_name_that_was_never_served_is_not_lost(directory, store):
+    """Strangers' names and names without a certificate yet are no reason for an error."""
+    before = lost("missing")
+    directory.hold("a.example", Holder())
+    with structlog.testing.capture_logs() as logs:
+        await directory.resolve(["a.example", "b.example"])
+        await _reread(directory, store)
+    assert [] == [entry for entry in logs if entry["log_level"] == "error"]
+    assert before == lost("missing")
+
+
+async def test_what_a_client_holds_from_an_earlier_stream_can_be_lost(directory, store):
+    """A new directory over an emptied store knows from its clients that something was served."""
+    before = lost("missing")
+    directory.hold("a.example", holder := Holder(), has_version=True)
+    assert {"a.example": Absence.UNCERTAIN} == dict(await directory.resolve(["a.example"]))
+    assert (before + 1, []) == (lost("missing"), holder.told)
+
+
+async def test_a_deletion_is_told_after_a_loss(directory, store):
+    """Holders who kept a version while it could not be read are told when the domain is deleted, for each of its names."""
+    holder = await _held(directory, store, "a.example")
+    store.rejected = {"a.example"}
+    await _reread(directory, store)
+    assert [] == holder.told
+    await store.delete("a.example")
+    await eventually(lambda: len(holder.told) == 2)
+    assert {"a.example": Absence.GONE, "www.a.example": Absence.GONE} == dict(await directory.resolve(["a.example", "www.a.example"]))
+
+
+async def test_a_deletion_is_told_after_a_key_that_did_not_open(directory, store):
+    """Who kept an older version because the newest does not open is told that the domain is gone."""
+    holder = await _held(directory, store, "a.example")
+    broken, _ = issue("a.example", generation=9)
+    await store.put_record(broken)
+    await eventually(lambda: holder.told)
+    assert directory.content((await directory.resolve(["a.example"]))["a.example"]) is None
+    holder.told.clear()
+    await store.delete("a.example")
+    await eventually(lambda: "a.example" in holder.told)
+
+
+async def test_an_older_record_is_refused_for_a_name_that_nobody_holds(directory, store):
+    """The memory of generations outlives the holders."""
+    old = await store.put("a.example", publish=False)
+    holder = Holder()
+    directory.hold("a.example", holder)
+    await store.put("a.example", publish=False)
+    await directory.resolve(["a.example"])
+    directory.release("a.example", holder)
+    await store.put_record(old)
+    await eventually(lambda: directory._kept.get("a.example") is None)
+    assert {"a.example": Absence.UNCERTAIN} == dict(await directory.resolve(["a.example"]))
+
+
+async def test_a_domain_that_is_created_again_is_served(directory, store):
+    """A deletion ends the memory of generations: what comes after it may count from the beginning, for all names."""
+    holder = await _held(directory, store, "a.example")
+    record = store._by_domain["a.example"]
+    await store.delete("a.example")
+    await eventually(lambda: len(holder.told) == 2)
+    again = await store.put_record(replace(record, id="again", generation=0))
+    await eventually(lambda: len(holder.told) == 4)
+    assert {again.version} == {secret.version for secret in (await directory.resolve(["a.example", "www.a.example"])).values()}
+
+
+async def test_a_deletion_that_no_feed_told_of_ends_the_memory(directory, store):
+    """The store's word that the domain was deleted is enough."""
+    record = await store.put("a.example", publish=False)
+    await directory.resolve(["a.example"])
+    await store.delete("a.example", publish=False)
+    directory._kept.clear()
+    assert {"a.example": Absence.GONE} == dict(await directory.resolve(["a.example"]))
+    again = await store.put_record(replace(record, id="again", generation=0), publish=False)
+    assert again.version == (await directory.resolve(["a.example"]))["a.example"].version
+
+
+def test_the_memory_of_generations_is_bounded():
+    """The domains seen longest ago are forgotten, except those whose memory somebody keeps."""
+    generations = Generations(2)
+    kept = generations.of("kept.example")
+    for fqdn in ("kept.example", "a.example", "b.example", "c.example"):
+        assert generations.of(fqdn).see(5)
+    assert [False, False, True] == [generations.of(fqdn).see(4) for fqdn in ("kept.example", "c.example", "a.example")]
+    assert 5 == kept.greatest
+    generations.forget("kept.example")
+    assert generations.of("kept.example").see(1)

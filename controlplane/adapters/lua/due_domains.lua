@@ -1,5 +1,5 @@
--- Returns own names that are due and not leased, with their due times, as {name, ms, name, ms, ...}.
--- KEYS: due of every shard   ARGV: now (ms), how many, then the lease prefix of every shard
+-- Returns members that are due and not leased, as {name, ms, index of the set, ...}.
+-- KEYS: due of every shard   ARGV: now (ms), how many of each, then the lease prefix of every shard
 local found, wanted = {}, tonumber(ARGV[2])
 for index, key in ipairs(KEYS) do
   local ready = redis.call('ZRANGE', key, '-inf', ARGV[1], 'BYSCORE', 'LIMIT', 0, wanted, 'WITHSCORES')
@@ -7,6 +7,7 @@ for index, key in ipairs(KEYS) do
     if redis.call('EXISTS', ARGV[index + 2] .. ready[i]) == 0 then
       found[#found + 1] = ready[i]
       found[#found + 1] = ready[i + 1]
+      found[#found + 1] = index - 1
     end
   end
 end

@@ -1,8 +1,10 @@
--- One fenced write of a worker: any of status, order, certificate, due time and expiry, with its change event. Returns 1, or 0 when the lease is lost.
+-- One fenced write of a worker: any of status, order, certificate, due time and expiry, with its change event. Returns 1; 0 when the lease
+-- is another's, -1 when the domain is gone.
 -- KEYS: domain, due, expiry, sequence, changes
 -- ARGV: own name, fencing token, status ('' keeps), order ('' keeps, '-' removes), certificate ('' keeps),
 --       due (ms; '' keeps, '-' never), end of validity (ms; '' keeps), now (ms), all names, event kind ('' none), stream length
-if redis.call('HGET', KEYS[1], 'fence') ~= ARGV[2] then return 0 end
+local fence = redis.call('HGET', KEYS[1], 'fence')
+if fence ~= ARGV[2] then return redis.call('EXISTS', KEYS[1]) - 1 end
 if ARGV[3] ~= '' then redis.call('HSET', KEYS[1], 'status', ARGV[3]) end
 if ARGV[4] == '-' then redis.call('HDEL', KEYS[1], 'order') elseif ARGV[4] ~= '' then redis.call('HSET', KEYS[1], 'order', ARGV[4]) end
 if ARGV[5] ~= '' then

@@ -17,7 +17,7 @@ from controlplane.core.ports.clock import Clock
 from controlplane.core.ports.domains import DomainStore, Page
 from controlplane.core.ports.preflight import Preflight, PreflightVerdict
 from controlplane.core.ports.sealing import Opener, PrivateKeyClasses, RecordAuthenticator, Sealer
-from controlplane.core.ports.serving import CertificateStore, TokenRecord, TokenStore
+from controlplane.core.ports.serving import CertificateStore, Expiries, NoCertificate, TokenRecord, TokenStore
 from controlplane.core.ports.work import AccountRecord, AccountStore, Lease, Work, WorkStore
 
 __all__ = [
@@ -35,7 +35,9 @@ __all__ = [
     "Clock",
     "DomainChanged",
     "DomainStore",
+    "Expiries",
     "Lease",
+    "NoCertificate",
     "Opener",
     "Page",
     "Preflight",

@@ -2,26 +2,47 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Protocol
 
 from controlplane.core.certificate import CertificateRecord
 from controlplane.core.redacted import SecretBytes
 
 
+class NoCertificate(StrEnum):
+    """Why there is no certificate for a name."""
+
+    MISSING = "missing"
+    """Nothing is stored under the name, or no certificate yet. A store that was emptied or restored looks like that too."""
+    DELETED = "deleted"
+    """The domain with this name was deleted, in the last day."""
+    REJECTED = "rejected"
+    """Something is stored, but it cannot be read or is not authentic. It is logged and counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expiries:
+    """What expires when. `least` is the certificate in force that expires next, with its domain; expired ones are only counted."""
+
+    least: tuple[datetime, str] | None
+    expired: int
+    close: int
+
+
 class CertificateStore(Protocol):
     """Certificates for `serve`: read only."""
 
-    async def lookup(self, names: Sequence[str]) -> Mapping[str, CertificateRecord]:
-        """Returns the authenticated certificate in force for each canonical name that has one; names without are absent.
+    async def lookup(self, names: Sequence[str]) -> Mapping[str, CertificateRecord | NoCertificate]:
+        """Returns the authenticated certificate in force for each canonical name, or why there is none.
 
-        One round trip for all own names together, two at most when additional names are among them. A record that is not
-        authentic is logged and counted and treated as absent. A certificate is returned for a name only if the name is on it.
+        One round trip for all own names together, two at most when additional names are among them. What is wrong with one name
+        never harms another. A certificate is returned for a name only if the name is on it.
         """
         ...
 
-    async def least_expiry(self) -> tuple[datetime, str] | None:
-        """Returns the least time of expiry of all certificates in force, with its domain; None when there is none."""
+    async def expiries(self, now: datetime, close: timedelta) -> Expiries:
+        """Returns the next expiry after `now`, how many certificates in force are expired, and how many expire within `close`."""
         ...
 
 

@@ -31,7 +31,11 @@ class Work:
 
 
 class WorkStore(Protocol):
-    """The worker's side of the store. Every write is fenced by the lease and raises `LeaseLost` when it does not hold any more."""
+    """The worker's side of the store.
+
+    Every write is fenced by the lease and raises `LeaseLost` when it does not hold any more, `DomainGone` when that is because the domain
+    was deleted.
+    """
 
     async def due(self, now: datetime, limit: int) -> Sequence[DomainName]:
         """Returns up to `limit` domains whose due time has come and that nobody leases, the longest due first."""

@@ -104,11 +104,55 @@ def test_the_wildcard_is_answered_as_removed():
     assert ((), 1) == (stream.outcome.held, stream.outcome.impossible_names)
 
 
-def test_an_empty_first_subscription_holds_nothing():
-    """A first request without names is answered with nothing, then and later."""
+def test_an_empty_first_subscription_holds_nothing_and_waits_for_nothing():
+    """A first request without names is a wildcard: answered by removal, once, and nothing is pushed later."""
     stream = DeltaTranscript(a_example="1")
-    assert [] == stream.request()
+    assert ({}, {b"*"}) == told(stream.request())
+    assert ((), 0) == (stream.outcome.held, stream.outcome.impossible_names)
+    assert [] == stream.request(nonce="1")
+    assert [] == stream.request(unsubscribe=[b"*"])
     assert [] == stream.change("a.example", "2")
+    assert ({b"a.example": "2"}, set()) == told(stream.request(b"a.example"))
+
+
+def test_a_later_request_without_names_is_no_wildcard():
+    """Only the first request of a stream subscribes to everything by naming nothing."""
+    stream = DeltaTranscript(a_example="1")
+    stream.request(b"a.example")
+    assert [] == stream.request()
+
+
+def test_what_is_uncertain_takes_nothing_away():
+    """A client that holds a version keeps it without a word, from this stream or an earlier one, until the resource is gone for certain."""
+    for versions in ({}, {b"a.example": "1"}):
+        stream = DeltaTranscript(a_example="1")
+        stream.request(b"a.example", versions=versions)
+        stream.world.uncertain = {"a.example"}
+        assert [] == stream.change("a.example", "2")
+        stream.world.uncertain.clear()
+        assert ({b"a.example": "2"}, set()) == told(stream.change("a.example", "2"))
+        stream.world.uncertain = {"a.example"}
+        assert [] == stream.change("a.example")
+        stream.world.uncertain.clear()
+        assert ({}, {b"a.example"}) == told(stream.change("a.example"))
+
+
+def test_a_reconnecting_client_keeps_what_is_uncertain():
+    """What a client holds from an earlier stream is not removed because it cannot be read now."""
+    stream = DeltaTranscript()
+    stream.world.uncertain = {"a.example", "b.example"}
+    assert ({}, {b"b.example"}) == told(stream.request(b"a.example", b"b.example", versions={b"a.example": "1"}))
+    assert ("a.example",) == stream.outcome.resumed
+
+
+def test_who_asks_for_what_is_uncertain_does_not_wait():
+    """A name asked for anew is answered by removal, once, and is pushed when it can be sent."""
+    stream = DeltaTranscript()
+    stream.world.uncertain = {"a.example"}
+    assert ({}, {b"a.example"}) == told(stream.request(b"a.example"))
+    assert [] == stream.change("a.example", "1")
+    stream.world.uncertain.clear()
+    assert ({b"a.example": "1"}, set()) == told(stream.change("a.example", "1"))
 
 
 @pytest.mark.parametrize("name", [b"", b"a\0b.example", b"x" * 10_000, b"a..b", b"a.example."])
@@ -179,6 +223,7 @@ def test_versions_in_a_later_request_are_ignored():
     stream = DeltaTranscript(a_example="1")
     stream.request()
     assert ({b"a.example": "1"}, set()) == told(stream.request(b"a.example", versions={b"a.example": "1"}))
+    assert () == stream.outcome.resumed
 
 
 def test_a_name_of_which_nothing_is_known_waits():

@@ -53,6 +53,18 @@ class DeltaConvergence(RuleBasedStateMachine):
         """Nothing is known of one name for a while."""
         self.world.away.add(key)
 
+    @rule(key=KEYS)
+    def lose(self, key):
+        """A resource cannot be read any more."""
+        self.world.uncertain.add(key)
+        self.subscription.changed([key])
+
+    @rule()
+    def find(self):
+        """What was lost is back."""
+        lost, self.world.uncertain = self.world.uncertain, set()
+        self.subscription.changed(sorted(lost))
+
     @rule()
     def store_comes_back(self):
         """Everything is known."""
@@ -134,6 +146,7 @@ class DeltaConvergence(RuleBasedStateMachine):
     def settle(self):
         """Once everything has arrived, the client has the newest version of all that it wants and nothing that is gone."""
         self.world.away.clear()
+        self.find()
         if self.looked_up is not None:
             self.answer()
         while self.subscription.has_work:

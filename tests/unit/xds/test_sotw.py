@@ -1,5 +1,7 @@
 """State of the world, by transcript."""
 
+import pytest
+
 from controlplane.xds.messages import MAX_RESPONSE_RESOURCES, Acknowledgement, SotwRequest
 from controlplane.xds.sotw import WHOLE_STATE_NAMES
 from tests.unit.xds.transcript import REFUSED, TYPE, SotwTranscript, told
@@ -85,13 +87,35 @@ def test_a_name_that_is_not_repeated_is_unsubscribed():
     assert b"b.example" in told(stream.request(b"a.example", b"b.example", nonce="1"))[0]
 
 
-def test_no_names_hold_nothing():
-    """Neither an empty request nor the wildcard is answered, first or later."""
+@pytest.mark.parametrize("names", [(), (b"*",), (b"*", b"\xff")])
+def test_a_first_request_that_holds_nothing_is_answered_with_nothing(names):
+    """Neither an empty request nor the wildcard waits: an answer without resources comes at once, and nothing is pushed later."""
     stream = SotwTranscript(a_example="1")
-    assert [] == stream.request()
-    assert [] == stream.request(b"*")
-    assert 1 == stream.outcome.impossible_names
+    (answer,) = stream.request(*names)
+    assert ("1", (), ()) == (answer.nonce, answer.resources, answer.removed)
+    assert (len(names), ()) == (stream.outcome.impossible_names, stream.outcome.held)
+    assert [] == stream.request(*names, nonce="1", version=answer.version_info)
     assert [] == stream.change("a.example", "2")
+    assert ({b"a.example": "2"}, set()) == told(stream.request(b"a.example", nonce="1"))
+
+
+def test_names_that_come_before_the_first_answer_take_its_place():
+    """A client that asks for nothing and at once for something gets that."""
+    stream = SotwTranscript(a_example="1")
+    stream.subscription.receive(SotwRequest(TYPE))
+    assert ({b"a.example": "1"}, set()) == told(stream.request(b"a.example"))
+
+
+def test_what_is_uncertain_is_left_out_and_not_sent_again():
+    """A client that has a version keeps it: other names are answered without it, and the same version is no news when it is back."""
+    stream = SotwTranscript(a_example="1", b_example="1")
+    stream.request(b"a.example", b"b.example")
+    stream.world.uncertain = {"a.example"}
+    assert [] == stream.change("a.example", "1")
+    assert ({b"b.example": "2"}, set()) == told(stream.change("b.example", "2"))
+    stream.world.uncertain.clear()
+    assert [] == stream.change("a.example", "1")
+    assert ({b"a.example": "2", b"b.example": "2"}, set()) == told(stream.change("a.example", "2"))
 
 
 def test_hostile_names_are_ignored():

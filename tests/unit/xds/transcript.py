@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from controlplane.xds.delta import DeltaSubscription
 from controlplane.xds.messages import DeltaRequest, ErrorDetail, RequestOutcome, Response, SotwRequest
 from controlplane.xds.sotw import SotwSubscription
+from controlplane.xds.subscription import Absence
 
 TYPE = "type.example/Thing"
 REFUSED = ErrorDetail(3, "no good")
@@ -19,17 +20,27 @@ class Thing:
 
 @dataclass
 class World:
-    """What exists, by canonical name. `away` names are neither known nor unknown; `broken` ones exist but cannot be made."""
+    """What exists, by canonical name.
+
+    `away` names are neither known nor unknown, `uncertain` ones are missing but not gone for certain; `broken` versions exist but
+    cannot be made.
+    """
 
     versions: dict[str, str] = field(default_factory=dict)
     away: set[str] = field(default_factory=set)
+    uncertain: set[str] = field(default_factory=set)
     broken: set[str] = field(default_factory=set)
     made: list[str] = field(default_factory=list)
 
     def known(self, claims):
         """What a look-up says of claims."""
         keys = {claim.key for claim in claims} - self.away
-        return {key: Thing(self.versions[key]) if key in self.versions else None for key in keys}
+        return {key: self._known(key) for key in keys}
+
+    def _known(self, key):
+        if key in self.uncertain:
+            return Absence.UNCERTAIN
+        return Thing(self.versions[key]) if key in self.versions else Absence.GONE
 
     def body(self, thing):
         """The serialised resource."""
