@@ -38,7 +38,7 @@ _log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 # Seconds between reads of an order, begun anew after finalize. A CA on the same network validates in milliseconds and signs in one or two.
-FIRST_PAUSE, FIRST_PAUSE_AFTER_FINALIZE, PAUSE_GROWTH, LONGEST_PAUSE = 0.003, 0.001, 1.4, 5.0
+FIRST_PAUSE, FIRST_PAUSE_AFTER_FINALIZE, PAUSE_GROWTH, LONGEST_PAUSE = 0.007, 0.001, 1.4, 5.0
 # A run holds one of the worker's places, so it waits neither longer than this in all nor for a Retry-After longer than that.
 RUN_LIMIT, LONGEST_WAIT, LOOK_AGAIN = timedelta(minutes=5), 15.0, 60.0
 # Longer than an attempt lasts, and each attempt plants anew: so little is left when everything dies.
