@@ -3,15 +3,15 @@
 Each entry carries its shard's change number, so that a missing one is noticed. After every new connection the store's epoch and all
 change numbers are compared with what was seen: another epoch or a smaller number means a restored or failed-over store.
 
-A write also rings a bell: an empty message on a channel that names its stream and the kind of change. So a reader hears only what
-concerns it and asks only for the streams that have something; it reads all of them every two seconds, since a bell may be missed and a
-stream entry may not.
+A write also rings a bell: a message on a channel that names its stream and the kind of change, with the entry in it. So a reader hears
+only what concerns it. It takes an entry from the bell if it is the very next of its stream, else it reads the stream; and it reads all
+streams every two seconds, since a bell may be missed and a stream entry may not.
 """
 
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -72,18 +72,20 @@ class RedisChangeFeed:
                     lost = await reader.verify(client)
                 if lost:
                     yield ChangesLost(reader.position)
-                rung: Collection[bytes] = ()
                 read_all = 0.0
+                behind: Collection[bytes] = ()
                 while True:
                     # One connection for the bell and one for commands: more mean that one was replaced.
                     if len(connections) > _CONNECTIONS:
                         raise Unavailable("a connection to the store was replaced")
                     if time.monotonic() - read_all >= _ALL_SECONDS:
-                        rung, read_all = reader.streams, time.monotonic()
-                    for change in await reader.read(client, rung):
+                        behind, read_all = reader.streams, time.monotonic()
+                    for change in await reader.read(client, behind):
                         if isinstance(change, ChangesLost) or change.kind in kinds:
                             yield change
-                    rung = await _rung(bell)
+                    heard, behind = reader.hear(await _rung(bell))
+                    for change in heard:
+                        yield change
             except Unavailable as error:
                 _log.warning("change stream interrupted", reason=str(error))
                 await asyncio.sleep(_RETRY_SECONDS)
@@ -108,17 +110,17 @@ class RedisChangeFeed:
         return f"{await epoch_of(client)}:{int(seconds) * 1000 + int(microseconds) // 1000}"
 
 
-async def _rung(bell: PubSub) -> Collection[bytes]:
-    """Waits for the bell, two seconds at most, and returns the streams that it rang for; none when it was silent.
+async def _rung(bell: PubSub) -> Sequence[tuple[bytes, bytes]]:
+    """Waits for the bell, two seconds at most, and returns stream and entry of each ring; none when it was silent.
 
     Raises:
         Unavailable: the connection broke.
     """
-    rung: set[bytes] = set()
+    rung: list[tuple[bytes, bytes]] = []
     timeout = _ALL_SECONDS
     async with store_call(_ALL_SECONDS + CALL_SECONDS):
         while (message := await bell.get_message(ignore_subscribe_messages=True, timeout=timeout)) is not None:
-            rung.add(keys.stream_of_bell(message["channel"]))
+            rung.append((keys.stream_of_bell(message["channel"]), message["data"]))
             timeout = 0.0
     return rung
 
@@ -144,6 +146,7 @@ class _Reader:
         self._epoch = ""
         self._last_ids: dict[bytes, bytes] = {}
         self._numbers: dict[bytes, int] = {}
+        self._standing: dict[bytes, int] = {}
         self.streams = [keys.changes(shard).encode() for shard in range(keys.SHARDS)]
         self.position = ""
 
@@ -155,6 +158,8 @@ class _Reader:
             await self._take_up_now(client)
             return True
         since = max(int(since_text) - _OVERLAP_MS, 0)
+        # Before anything is read: a stream of which nothing is read then still stands at this number.
+        self._standing = await self._store_numbers(client)
         self.position = position
         self._last_ids = dict.fromkeys(self.streams, f"{since}-0".encode())
         self._numbers = {}
@@ -212,6 +217,10 @@ class _Reader:
         async with store_call():
             reply: list[tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]] | None
             reply = await answer(client.xread(asked, count=_BATCH))
+        if len(asked) == len(self.streams) and self._standing:
+            quiet = self._standing.keys() - {stream for stream, _ in reply or []} - self._numbers.keys()
+            self._numbers |= {stream: self._standing[stream] for stream in quiet}
+            self._standing = {}
         changes: list[DomainChanged | ChangesLost] = []
         newest, complete = 0, True
         for stream, entries in reply or []:
@@ -231,12 +240,39 @@ class _Reader:
                     _log.warning("change stream has a gap", stream=stream.decode(), seen=seen, found=number)
                     changes.append(ChangesLost(self.position))
                 changes.append(change)
-        # Only who has taken the whole batch may resume behind it, and only if no shard has more to read: an entry that is behind by less
-        # than the overlap does no harm, since every stream is read within that time.
-        if changes and complete and newest > int(self.position.partition(":")[2]):
-            self.position = f"{self._epoch}:{newest}"
+        # Only who has taken the whole batch may resume behind it, and only if no shard has more to read.
+        if changes and complete and self._advance(newest):
             changes[-1] = replace(changes[-1], position=self.position)
         return changes
+
+    def _advance(self, milliseconds: int) -> bool:
+        """Moves the position on; an entry of another stream that is behind by less than the overlap does no harm."""
+        if milliseconds <= int(self.position.partition(":")[2]):
+            return False
+        self.position = f"{self._epoch}:{milliseconds}"
+        return True
+
+    def hear(self, rung: Sequence[tuple[bytes, bytes]]) -> tuple[list[DomainChanged], set[bytes]]:
+        """Takes the entries that are the very next of their streams; returns them, and the streams that must be read."""
+        heard: list[DomainChanged] = []
+        behind: set[bytes] = set()
+        for stream, message in rung:
+            seen = self._numbers.get(stream)
+            try:
+                identifier, number, name, names, kind = message.split(b"\n")
+                change = self._decode({b"n": name, b"a": names, b"k": kind})
+                following = stream not in behind and seen is not None and int(number) == seen + 1
+                known = seen is not None and int(number) <= seen
+            except ValueError:
+                following = known = False
+            if following:
+                self._last_ids[stream], self._numbers[stream] = identifier, int(number)
+                heard.append(change)
+            elif not known and stream in self._last_ids:
+                behind.add(stream)
+        if heard and self._advance(max(int(self._last_ids[stream].split(b"-")[0]) for stream, _ in rung if stream in self._last_ids)):
+            heard[-1] = replace(heard[-1], position=self.position)
+        return heard, behind
 
     def _decode(self, fields: dict[bytes, bytes]) -> DomainChanged:
         return DomainChanged(

@@ -137,3 +137,19 @@ async def test_entry_of_a_stranger_is_skipped_and_said(valkey_url: str) -> None:
     await take(again, 3)
     await again.aclose()
     await client.aclose()
+
+
+async def test_position_moves_on_with_what_is_heard(valkey_url: str) -> None:
+    """Every change carries a position behind which a later reader does not see changes of long before again."""
+    client = connect(valkey_url)
+    source = RedisChangeFeed(valkey_url)
+    start = await source.position()
+    feed = source.follow(start)
+    first = asyncio.ensure_future(anext(feed))
+    # The reader stands at the bell now, so what follows is heard and not read.
+    await asyncio.sleep(0.5)
+    await RedisDomainStore(client).create(samples.spec("shop.example.com"), DomainStatus())
+    change = await first
+    assert int(change.position.partition(":")[2]) > int(start.partition(":")[2])
+    await feed.aclose()
+    await client.aclose()

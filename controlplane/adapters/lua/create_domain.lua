@@ -11,6 +11,6 @@ redis.call('HSET', KEYS[1], 'spec', ARGV[2], 'status', ARGV[3], 'revision', 1)
 redis.call('ZADD', KEYS[3], ARGV[4], ARGV[1])
 redis.call('ZADD', KEYS[4], 0, ARGV[1])
 local number = redis.call('INCR', KEYS[5])
-redis.call('XADD', KEYS[6], 'MAXLEN', '~', ARGV[6], '*', 'q', number, 'n', ARGV[1], 'a', ARGV[5], 'k', 'spec')
-redis.call('PUBLISH', KEYS[6] .. '/spec', '')
+local entry = redis.call('XADD', KEYS[6], 'MAXLEN', '~', ARGV[6], '*', 'q', number, 'n', ARGV[1], 'a', ARGV[5], 'k', 'spec')
+redis.call('PUBLISH', KEYS[6] .. '/' .. 'spec', table.concat({entry, number, ARGV[1], ARGV[5], 'spec'}, '\n'))
 return 'created'

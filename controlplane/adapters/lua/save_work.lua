@@ -20,7 +20,7 @@ if ARGV[7] ~= '' then redis.call('ZADD', KEYS[3], ARGV[7], ARGV[1]) end
 if ARGV[3] ~= '' then redis.call('HINCRBY', KEYS[1], 'revision', 1) end
 if ARGV[10] ~= '' then
   local number = redis.call('INCR', KEYS[4])
-  redis.call('XADD', KEYS[5], 'MAXLEN', '~', ARGV[11], '*', 'q', number, 'n', ARGV[1], 'a', ARGV[9], 'k', ARGV[10])
-  redis.call('PUBLISH', KEYS[5] .. '/' .. ARGV[10], '')
+  local entry = redis.call('XADD', KEYS[5], 'MAXLEN', '~', ARGV[11], '*', 'q', number, 'n', ARGV[1], 'a', ARGV[9], 'k', ARGV[10])
+  redis.call('PUBLISH', KEYS[5] .. '/' .. ARGV[10], table.concat({entry, number, ARGV[1], ARGV[9], ARGV[10]}, '\n'))
 end
 return 1
