@@ -67,7 +67,10 @@ class DomainSpec:
 
 @dataclass(frozen=True, slots=True)
 class DomainStatus:
-    """Where the domain stands. `current_step` is empty at rest, else one of `preflight`, `order`, `challenge`, `finalize`, `download`."""
+    """Where the domain stands.
+
+    `current_step` is empty at rest, else `preflight`, `order`, `challenge`, `finalize`, or `download` while the CA takes its time to sign.
+    """
 
     state: DomainState = DomainState.PENDING
     reconciling: bool = False

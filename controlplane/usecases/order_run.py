@@ -8,7 +8,7 @@ second one for faults.
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 import structlog
@@ -43,6 +43,7 @@ FIRST_PAUSE, FIRST_PAUSE_AFTER_FINALIZE, PAUSE_GROWTH, LONGEST_PAUSE = 0.007, 0.
 RUN_LIMIT, LONGEST_WAIT, LOOK_AGAIN = timedelta(minutes=5), 15.0, 60.0
 # Longer than an attempt lasts, and each attempt plants anew: so little is left when everything dies.
 TOKEN_LIFETIME = timedelta(minutes=15)
+_WORTH_TELLING = timedelta(seconds=0.25)
 _UNREACHABLE_PAUSES = (0.2, 1.0, 3.0)
 
 # Authorizations that will not become valid any more without having failed (RFC 8555 section 7.1.6).
@@ -81,7 +82,7 @@ class OrderRun:
         self._read_ahead: list[RemoteAuthorization] | AcmeError | AcmeUnreachable | None = None
         self._gone = False
         self._answered = False
-        self._download_told = False
+        self._finalized: datetime | None = None
         self._reads = 0
         self._pause = FIRST_PAUSE
         self._lost_replies = 0
@@ -206,6 +207,10 @@ class OrderRun:
             if not is_gone(error.problem):
                 raise
             self._gone = True
+        if self._finalized is not None and self._clock() - self._finalized > _WORTH_TELLING:
+            # The CA takes its time: people want to see what is waited for. The order as persisted leads here again.
+            self._finalized = None
+            await self._persist(self._order, "download")
 
     async def _finalize(self) -> None:
         if self._order.phase is not Phase.FINALIZING:
@@ -218,25 +223,17 @@ class OrderRun:
             self._reread()
             return
         self._pause = FIRST_PAUSE_AFTER_FINALIZE
-        if remote_status(self._remote) is RemoteStatus.PROCESSING:
-            # The CA signs meanwhile; there is nothing else to do but to wait for the download.
-            await self._tell_download()
+        self._finalized = self._clock()
+        if remote_status(self._remote) is RemoteStatus.READY:
+            # Accepted and not begun: read again, with a pause, before it is finalized once more.
+            self._reread()
 
     async def _download(self) -> tuple[bytes, ...] | None:
         if self._remote is None or not self._remote.certificate_url:
             # "valid" without a certificate's URL: RFC 8555 section 7.1.3 has it appear, so look again.
             await self._poll()
             return None
-        # The order as persisted leads here again, so the name of the step may be written while it is taken.
-        outcome: tuple[bytes, ...] | AcmeError | AcmeUnreachable
-        _, outcome = await all_of(self._tell_download(), _outcome(self._authority.download(self._remote.certificate_url)))
-        return _result(outcome)
-
-    async def _tell_download(self) -> None:
-        """Writes the last step's name for people, once."""
-        if not self._download_told:
-            await self._persist(self._order, "download")
-            self._download_told = True
+        return await self._authority.download(self._remote.certificate_url)
 
     async def _why_invalid(self) -> Failure:
         if self._remote is None:

@@ -1,8 +1,9 @@
 """A CA whose replies get lost, or that refuses, on the way to a real one."""
 
+import time
 from collections import Counter
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from controlplane.core.ports import AcmeError, AcmeProblem, AcmeUnreachable, CertificateAuthority, RemoteAuthorization, RemoteOrder
@@ -16,7 +17,8 @@ class FaultyAuthority:
     """`CertificateAuthority` in front of another.
 
     `lost` has methods whose next so many replies are lost after they took effect; `refused` has methods whose next call is refused
-    before it is sent; `foreign_chain` is what is downloaded in place of the real chain; `calls` counts what arrived.
+    before it is sent; `foreign_chain` is what is downloaded in place of the real chain; `calls` counts what arrived. An order that was
+    finalized is `processing` for `signing_seconds`, whatever the real CA says.
     """
 
     real: CertificateAuthority
@@ -27,6 +29,8 @@ class FaultyAuthority:
     calls: Counter[str] = field(default_factory=Counter)
     ordered: list[tuple[str, ...]] = field(default_factory=list)
     order_urls: list[str] = field(default_factory=list)
+    signing_seconds: float = 0.0
+    _finalized: float = 0.0
 
     @property
     def directory_url(self) -> str:
@@ -40,7 +44,7 @@ class FaultyAuthority:
 
     async def order(self, url: str) -> RemoteOrder:
         """See `CertificateAuthority`."""
-        return await self._pass("order", self.real.order(url))
+        return self._signing(await self._pass("order", self.real.order(url)))
 
     async def authorization(self, url: str) -> RemoteAuthorization:
         """See `CertificateAuthority`."""
@@ -52,7 +56,9 @@ class FaultyAuthority:
 
     async def finalize(self, finalize_url: str, csr: bytes) -> RemoteOrder:
         """See `CertificateAuthority`."""
-        return await self._pass("finalize", self.real.finalize(finalize_url, csr))
+        placed = await self._pass("finalize", self.real.finalize(finalize_url, csr))
+        self._finalized = time.monotonic()
+        return self._signing(placed)
 
     async def download(self, certificate_url: str) -> tuple[bytes, ...]:
         """See `CertificateAuthority`."""
@@ -62,6 +68,11 @@ class FaultyAuthority:
     async def key_authorization(self, token: str) -> SecretBytes:
         """See `CertificateAuthority`."""
         return await self.real.key_authorization(token)
+
+    def _signing(self, order: RemoteOrder) -> RemoteOrder:
+        if not self._finalized or time.monotonic() - self._finalized >= self.signing_seconds:
+            return order
+        return replace(order, status="processing", certificate_url="")
 
     async def _noted(self, names: tuple[str, ...]) -> RemoteOrder:
         placed = await self.real.new_order(names)

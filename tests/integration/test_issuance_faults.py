@@ -30,7 +30,7 @@ def stored(issuer: Issuer, name: str = SHOP) -> CertificateRecord:
     return certificate
 
 
-WRITES = 7
+WRITES = 6
 
 
 @pytest.mark.parametrize("deaths_after", range(WRITES))
