@@ -260,3 +260,11 @@ async def test_streams_both_ways() -> None:
             await wait_for_count(name, "OK")
             await wait_for_count(name, "INTERNAL")
             assert REGISTRY.get_sample_value("certplane_grpc_open_streams", {"method": f"/test.Service/{name}"}) == 0
+
+
+async def test_a_burst_is_not_shed() -> None:
+    """Three thousand calls at once are all answered: none is cancelled because too many wait."""
+    async with running_api() as api, connected(api.address) as stub:
+        calls = [stub.ListDomains(pb.ListDomainsRequest(), timeout=4 * DEADLINE) for _ in range(3000)]
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    assert [] == [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
