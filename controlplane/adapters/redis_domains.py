@@ -77,7 +77,7 @@ class RedisDomainStore:
                 if outcome == b"created":
                     return Domain(spec, status, 1)
                 if outcome == b"exists":
-                    raise AlreadyExists(f"domains/{name}", f"domains/{name} exists already with other content")
+                    _exists(spec.fqdn)
                 stale = await self._stale_or_taken(outcome, spec.fqdn)
         except BaseException:
             # Claims of this life only: nobody else has made them, and no record lists them.
@@ -97,6 +97,8 @@ class RedisDomainStore:
                 return
             if outcome == b"domain":
                 _taken(f"domains/{additional}", f"{additional} is a domain of its own already; delete it first")
+            if parse_claim(outcome)[0] == owner.fqdn.value and await self.get(owner.fqdn) is not None:
+                _exists(owner.fqdn)
             stale = await self._stale_or_taken(outcome, additional)
         raise Unavailable(f"the claim on {additional} keeps changing")
 
@@ -248,6 +250,10 @@ def parse_claim(claim: bytes) -> tuple[str, str, int]:
 def _life(owner: DomainSpec) -> str:
     """Returns what every claim of this life of an owner begins with."""
     return f"{owner.fqdn}|{owner.uid}|"
+
+
+def _exists(name: DomainName) -> NoReturn:
+    _taken(f"domains/{name}", f"domains/{name} exists already with other content")
 
 
 def _taken(resource: str, detail: str) -> NoReturn:

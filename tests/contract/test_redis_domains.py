@@ -45,7 +45,7 @@ async def test_refused_creation_leaves_no_claim(store: RedisDomainStore, client:
 async def test_refused_repeat_keeps_the_claims_of_the_existing_domain(store: RedisDomainStore, client: Redis) -> None:
     """Creating a domain again does not free the additional names that it has."""
     await store.create(samples.spec("a.example.com", "www.a.example.com"), DomainStatus())
-    with pytest.raises(AlreadyExists):
+    with pytest.raises(AlreadyExists, match=r"domains/a\.example\.com exists already"):
         await store.create(samples.spec("a.example.com", "www.a.example.com"), DomainStatus())
     assert (await client.get(keys.claim("www.a.example.com"))).startswith(b"a.example.com|")
 
