@@ -13,12 +13,13 @@ from redis.exceptions import RedisError, ResponseError
 
 from controlplane.adapters import redis_keys as keys
 from controlplane.adapters.record_codec import decode_certificate_times, decode_envelope, encode_certificate_times, encode_envelope
+from controlplane.adapters.redis_claims import parse_claim
 from controlplane.adapters.redis_client import Script, answer, from_milliseconds, milliseconds, store_call
 from controlplane.api.certplane.store.v1.certificate_pb2 import CertificateRecord as CertificateMessage
 from controlplane.core.certificate import CertificateRecord
 from controlplane.core.errors import RecordRejected, Unavailable
 from controlplane.core.ports import Expiries, NoCertificate, RecordAuthenticator
-from controlplane.xds.resource_names import canonical_name
+from controlplane.core.sealing import Envelope
 
 KIND = "certificate"
 _MOST_INTERMEDIATES = 256
@@ -66,10 +67,11 @@ class CertificateCodec:
         One round trip more when an intermediate is met for the first time.
         """
         messages: dict[str, CertificateMessage] = {}
+        envelopes: dict[str, Envelope] = {}
         for fqdn, data in stored.items():
             try:
                 message = CertificateMessage.FromString(self._authenticator.unwrap(KIND, fqdn, data))
-                decode_envelope(message.sealed_leaf_key)
+                envelopes[fqdn] = decode_envelope(message.sealed_leaf_key)
             except (RecordRejected, DecodeError) as error:
                 self.reject(fqdn, str(error))
                 continue
@@ -89,7 +91,7 @@ class CertificateCodec:
                 names=tuple(message.names),
                 leaf=message.leaf,
                 intermediates=tuple(certificate for certificate in chain if certificate is not None),
-                sealed_leaf_key=decode_envelope(message.sealed_leaf_key),
+                sealed_leaf_key=envelopes[fqdn],
                 spki_digest=message.spki_digest,
                 not_before=not_before,
                 not_after=not_after,
@@ -143,7 +145,7 @@ class RedisCertificateStore:
         owners: dict[str, str] = {}
         for name in names:
             certificate, claim, tombstone = (found[command, name] for command in _COMMANDS)
-            owner = _owner(claim) if isinstance(claim, bytes) else ""
+            owner = parse_claim(claim)[0] if isinstance(claim, bytes) else ""
             if any(isinstance(reply, Exception) for reply in (certificate, claim, tombstone)) or (claim is not None and not owner):
                 outcomes[name] = self._codec.reject(name, "a key of this name cannot be read")
             elif isinstance(certificate, bytes):
@@ -202,8 +204,3 @@ class RedisCertificateStore:
 
 def _absence(tombstone: object) -> NoCertificate:
     return NoCertificate.MISSING if tombstone is None else NoCertificate.DELETED
-
-
-def _owner(claim: bytes) -> str:
-    """Returns the owner that a claim names; empty when it names none that could be one."""
-    return canonical_name(claim.partition(b"|")[0]) or ""

@@ -16,12 +16,12 @@ from redis.exceptions import RedisError, ResponseError
 
 from controlplane.adapters import redis_keys as keys
 from controlplane.adapters.record_codec import decode_spec, decode_status, encode_spec, encode_status
+from controlplane.adapters.redis_claims import claim_prefix, parse_claim
 from controlplane.adapters.redis_client import CHANGE_STREAM_LENGTH, Script, answer, milliseconds, store_call
 from controlplane.core.errors import AlreadyExists, Conflict, FieldViolation, InvalidArgument, NotFound, RecordRejected, Unavailable
 from controlplane.core.managed_domain import Domain, DomainSpec, DomainStatus
 from controlplane.core.names import DomainName
 from controlplane.core.ports import Page
-from controlplane.xds.resource_names import canonical_name
 
 _FRESH_CLAIM_MS = 60_000
 """A claim younger than this is never taken over: its owner may be about to be written."""
@@ -91,7 +91,7 @@ class RedisDomainStore:
         for _ in range(_ATTEMPTS):
             now = milliseconds(datetime.now(UTC))
             outcome: bytes = await self._claim(
-                [keys.domain(additional.value), keys.claim(additional.value)], [f"{_life(owner)}{now}", _life(owner), stale]
+                [keys.domain(additional.value), keys.claim(additional.value)], [f"{claim_prefix(owner)}{now}", claim_prefix(owner), stale]
             )
             if outcome == b"":
                 return
@@ -116,7 +116,7 @@ class RedisDomainStore:
 
     async def _release_claim(self, additional: DomainName, owner: DomainSpec, *, deleted: bool) -> None:
         await self._release(
-            [keys.claim(additional.value), keys.tombstone(additional.value)], [_life(owner), _TOMBSTONE_MS if deleted else 0]
+            [keys.claim(additional.value), keys.tombstone(additional.value)], [claim_prefix(owner), _TOMBSTONE_MS if deleted else 0]
         )
 
     async def get(self, name: DomainName) -> Domain | None:
@@ -235,21 +235,6 @@ def decode_domain(name: str, fields: Sequence[bytes | None] | Exception) -> Doma
         _rejected.inc()
         _log.error("domain record rejected", domain=name, reason=type(error).__name__)
         raise RecordRejected(f"the stored record of domains/{name} cannot be read") from error
-
-
-def parse_claim(claim: bytes) -> tuple[str, str, int]:
-    """Returns owner, the owner's uid, and when it was made (ms); empty strings when it cannot be read."""
-    owner, _, rest = claim.partition(b"|")
-    uid, _, since = rest.partition(b"|")
-    name = canonical_name(owner)
-    if name is None or not since.isdigit():
-        return "", "", 0
-    return name, uid.decode(errors="replace"), int(since)
-
-
-def _life(owner: DomainSpec) -> str:
-    """Returns what every claim of this life of an owner begins with."""
-    return f"{owner.fqdn}|{owner.uid}|"
 
 
 def _exists(name: DomainName) -> NoReturn:

@@ -95,7 +95,7 @@ class RedisWorkStore:
         self._forget(lease)
         await self._release(
             [keys.domain(name), keys.lease(name), keys.due(keys.shard_of(name))],
-            [name, lease.owner, lease.token, milliseconds(self._clock()), 1 if scheduled else 0],
+            [name, lease.owner, lease.token, 1 if scheduled else 0],
         )
 
     async def load(self, lease: Lease) -> Work:
@@ -169,7 +169,6 @@ class RedisWorkStore:
                 certificate,
                 due,
                 expiry,
-                milliseconds(self._clock()),
                 self._names.get(lease, name),
                 event,
                 CHANGE_STREAM_LENGTH,

@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Protocol
 
 import pytest
+from redis.asyncio import Redis
 
 from controlplane.adapters import redis_keys as keys
 from controlplane.adapters.record_hmac import RecordHmac
@@ -90,6 +91,14 @@ class RedisWorld:
         """See `WorkWorld.expire_lease`."""
         await self.client.delete(keys.lease(name.value))
         await self.client.zadd(keys.due(keys.shard_of(name.value)), {name.value: 0})
+
+
+@pytest.fixture
+async def client(valkey_url: str) -> AsyncIterator[Redis]:
+    """A client of a fresh store."""
+    client = connect(valkey_url)
+    yield client
+    await client.aclose()
 
 
 @pytest.fixture

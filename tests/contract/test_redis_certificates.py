@@ -9,7 +9,6 @@ from redis.asyncio import Redis
 from controlplane.adapters import redis_keys as keys
 from controlplane.adapters.record_hmac import RecordHmac
 from controlplane.adapters.redis_certificates import RedisCertificateStore
-from controlplane.adapters.redis_client import connect
 from controlplane.adapters.redis_domains import RedisDomainStore
 from controlplane.adapters.redis_tokens import RedisAccountStore, RedisTokenStore
 from controlplane.adapters.redis_work import RedisWorkStore
@@ -20,14 +19,6 @@ from controlplane.core.names import DomainName
 from controlplane.core.ports import Expiries, NoCertificate, TokenRecord
 from controlplane.core.redacted import SecretBytes
 from tests.fakes import samples
-
-
-@pytest.fixture
-async def client(valkey_url: str):
-    """A client of a fresh store."""
-    client = connect(valkey_url)
-    yield client
-    await client.aclose()
 
 
 @pytest.fixture

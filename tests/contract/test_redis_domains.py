@@ -20,14 +20,6 @@ SHOP = DomainName("shop.example.com")
 
 
 @pytest.fixture
-async def client(valkey_url: str):
-    """A client of a fresh store."""
-    client = connect(valkey_url)
-    yield client
-    await client.aclose()
-
-
-@pytest.fixture
 def store(client: Redis) -> RedisDomainStore:
     """The store under test."""
     return RedisDomainStore(client)

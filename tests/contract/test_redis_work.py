@@ -7,7 +7,6 @@ from redis.asyncio import Redis
 
 from controlplane.adapters import redis_keys as keys
 from controlplane.adapters.record_hmac import RecordHmac
-from controlplane.adapters.redis_client import connect
 from controlplane.adapters.redis_domains import RedisDomainStore
 from controlplane.adapters.redis_work import RedisWorkStore
 from controlplane.core.errors import LeaseLost
@@ -17,14 +16,6 @@ from tests.fakes import samples
 
 TTL = timedelta(seconds=30)
 SHOP = DomainName("shop.example.com")
-
-
-@pytest.fixture
-async def client(valkey_url: str):
-    """A client of a fresh store."""
-    client = connect(valkey_url)
-    yield client
-    await client.aclose()
 
 
 @pytest.fixture
@@ -121,3 +112,18 @@ async def test_a_worker_with_a_fast_clock_hides_a_domain_no_longer(
     following = await hasty.next_due()
     assert following is not None
     assert following < samples.now() + timedelta(minutes=5)
+
+
+@pytest.mark.parametrize("saved", [True, False], ids=["renewal-asked-for-meanwhile", "released-without-a-save"])
+async def test_due_at_once_is_by_the_stores_clock(client: Redis, domains: RedisDomainStore, authenticator: RecordHmac, saved: bool) -> None:
+    """What a worker with a fast clock gives back as due at once is due now, and not when its clock says."""
+    await domains.create(samples.spec("shop.example.com"), DomainStatus())
+    hasty = RedisWorkStore(client, authenticator, lambda: samples.now() + timedelta(days=1))
+    lease = await hasty.acquire(SHOP, "one", TTL)
+    assert lease is not None
+    await hasty.load(lease)
+    if saved:
+        await domains.request_renewal(SHOP, samples.now())
+        await hasty.save_status(lease, DomainStatus(DomainState.ACTIVE), samples.now() + timedelta(days=60))
+    await hasty.release(lease)
+    assert [SHOP] == list(await hasty.due(samples.now() + timedelta(seconds=1), 10))

@@ -1,6 +1,6 @@
 -- Creates a domain, due at once, unless its name is taken.
 -- KEYS: domain, claim, due, names, sequence, changes
--- ARGV: own name, spec, status, now (ms), all names (comma separated), stream length, owner whose stale claim may be removed
+-- ARGV: own name, spec, status, now (ms), all names (comma separated), stream length, stale claim that may be removed
 local claim = redis.call('GET', KEYS[2])
 if redis.call('EXISTS', KEYS[1]) == 1 then return 'exists' end
 if claim then
@@ -12,5 +12,5 @@ redis.call('ZADD', KEYS[3], ARGV[4], ARGV[1])
 redis.call('ZADD', KEYS[4], 0, ARGV[1])
 local number = redis.call('INCR', KEYS[5])
 local entry = redis.call('XADD', KEYS[6], 'MAXLEN', '~', ARGV[6], '*', 'q', number, 'n', ARGV[1], 'a', ARGV[5], 'k', 'spec')
-redis.call('PUBLISH', KEYS[6] .. '/' .. 'spec', table.concat({entry, number, ARGV[1], ARGV[5], 'spec'}, '\n'))
+redis.call('PUBLISH', KEYS[6] .. '/spec', table.concat({entry, number, ARGV[1], ARGV[5], 'spec'}, '\n'))
 return 'created'

@@ -12,5 +12,5 @@ redis.call('ZREM', KEYS[4], ARGV[1])
 redis.call('SET', KEYS[8], 1, 'PX', ARGV[6])
 local number = redis.call('INCR', KEYS[6])
 local entry = redis.call('XADD', KEYS[7], 'MAXLEN', '~', ARGV[5], '*', 'q', number, 'n', ARGV[1], 'a', ARGV[4], 'k', 'deleted')
-redis.call('PUBLISH', KEYS[7] .. '/' .. 'deleted', table.concat({entry, number, ARGV[1], ARGV[4], 'deleted'}, '\n'))
+redis.call('PUBLISH', KEYS[7] .. '/deleted', table.concat({entry, number, ARGV[1], ARGV[4], 'deleted'}, '\n'))
 return 'deleted'

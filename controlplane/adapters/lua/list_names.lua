@@ -1,4 +1,4 @@
--- Returns up to a number of own names with their shard's index, going on behind a name.
+-- Returns up to a number of own names, going on behind a name.
 -- KEYS: names of consecutive shards   ARGV: how many, name to go on behind in the first of them ('' for its start)
 local found, wanted, from = {}, tonumber(ARGV[1]), '-'
 if ARGV[2] ~= '' then from = '(' .. ARGV[2] end

@@ -9,5 +9,5 @@ redis.call('HINCRBY', KEYS[1], 'revision', 1)
 redis.call('ZADD', KEYS[2], ARGV[4], ARGV[1])
 local number = redis.call('INCR', KEYS[3])
 local entry = redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[6], '*', 'q', number, 'n', ARGV[1], 'a', ARGV[5], 'k', 'spec')
-redis.call('PUBLISH', KEYS[4] .. '/' .. 'spec', table.concat({entry, number, ARGV[1], ARGV[5], 'spec'}, '\n'))
+redis.call('PUBLISH', KEYS[4] .. '/spec', table.concat({entry, number, ARGV[1], ARGV[5], 'spec'}, '\n'))
 return 'updated'
