@@ -5,6 +5,7 @@ templates write every value as JSON besides.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from ipaddress import ip_address
@@ -19,6 +20,8 @@ _HOST = re.compile(rf"{_HOST_LABEL}(\.{_HOST_LABEL})*\.?")
 _PRINTABLE = re.compile(r"[\x20-\x7e]+")
 MAX_SECRETS = 256
 """How many secrets a sidecar may name. Each costs a gRPC stream, and Envoy's circuit breaker stops them all at 1,024."""
+MAX_PREFETCH = 10_000
+"""How many names an edge may prefetch. It holds them for ever, at about 30 kB each, and names them in the first request of each stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +139,7 @@ class _Parameters:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EdgeParameters(_Parameters):
-    """An edge: certificates for any name, fetched at the handshake.
+    """An edge: certificates for any name, fetched at the handshake. Those of `prefetch`, the busiest first, it fetches when it starts.
 
     Raises:
         ConfigurationError: a value is not usable; the text says which.
@@ -144,6 +147,18 @@ class EdgeParameters(_Parameters):
 
     http_port: int
     node_cluster: str = "edge"
+    prefetch: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _Parameters.__post_init__(self)
+        if len(self.prefetch) > MAX_PREFETCH:
+            raise ConfigurationError(f"an edge prefetches up to {MAX_PREFETCH:,} names; it gets the others when they are asked for")
+        _check_names("name to prefetch", self.prefetch)
+
+    @property
+    def pinned(self) -> tuple[str, ...]:
+        """Goes into the node's metadata: names that are never taken away to make room for others."""
+        return self.prefetch
 
     @property
     def on_demand(self) -> bool:
@@ -170,11 +185,12 @@ class SidecarParameters(_Parameters):
             raise ConfigurationError("a sidecar needs the name of at least one secret")
         if len(self.secrets) > MAX_SECRETS:
             raise ConfigurationError(f"a sidecar takes up to {MAX_SECRETS} secrets, one stream each; an edge takes any number on one")
-        if len(set(self.secrets)) != len(self.secrets):
-            raise ConfigurationError("a secret is named twice")
-        for name in self.secrets:
-            if len(name) > 253 or not _HOST.fullmatch(name) or name != name.lower().rstrip("."):
-                raise ConfigurationError(f"the secret {name!r} is not a DNS name in lower case without a final dot")
+        _check_names("secret", self.secrets)
+
+    @property
+    def pinned(self) -> tuple[str, ...]:
+        """Goes into the node's metadata: names that are never taken away to make room for others."""
+        return self.secrets
 
     @property
     def on_demand(self) -> bool:
@@ -185,6 +201,11 @@ class SidecarParameters(_Parameters):
     def sds_api_type(self) -> str:
         """The value of ApiConfigSource.ApiType."""
         return "DELTA_GRPC" if self.delta else "GRPC"
+
+
+def is_secret_name(name: str) -> bool:
+    """Returns whether a configuration may name this secret: a DNS name in lower case without a final dot."""
+    return len(name) <= 253 and _HOST.fullmatch(name) is not None and name == name.lower().rstrip(".")
 
 
 def render_edge(parameters: EdgeParameters) -> str:
@@ -231,6 +252,14 @@ def _is_ip_address(text: str) -> bool:
 def _check_port(field: str, port: int) -> None:
     if not 1 <= port <= 65535:
         raise ConfigurationError(f"the {field} {port} is not between 1 and 65535")
+
+
+def _check_names(field: str, names: Sequence[str]) -> None:
+    if len(set(names)) != len(names):
+        raise ConfigurationError(f"a {field} is given twice")
+    for name in names:
+        if not is_secret_name(name):
+            raise ConfigurationError(f"the {field} {name!r} is not a DNS name in lower case without a final dot")
 
 
 def _check_text(field: str, value: str) -> None:

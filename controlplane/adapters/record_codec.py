@@ -219,4 +219,9 @@ def encode_certificate_times(
 
 def decode_certificate_times(message: certificate_pb2.CertificateRecord) -> tuple[datetime, datetime, datetime]:
     """Returns start and end of validity, and when the certificate was stored."""
-    return _get_time(message.not_before), _get_time(message.not_after), _get_time(message.issue_time)
+    return _certificate_time(message.not_before), _certificate_time(message.not_after), _get_time(message.issue_time)
+
+
+def _certificate_time(field: Timestamp) -> datetime:
+    """Returns a time in whole seconds, as certificates have them (RFC 5280 section 4.1.2.5): each look-up reads two."""
+    return datetime.fromtimestamp(field.seconds, UTC) if not field.nanos else _get_time(field)

@@ -11,7 +11,7 @@ streams every two seconds, since a bell may be missed and a stream entry may not
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -54,7 +54,9 @@ class RedisChangeFeed:
         finally:
             await client.aclose()
 
-    async def follow(self, position: str = "", *, kinds: frozenset[ChangeKind] = ALL_KINDS) -> AsyncIterator[DomainChanged | ChangesLost]:
+    async def follow(
+        self, position: str = "", *, kinds: frozenset[ChangeKind] = ALL_KINDS, current: Callable[[bool], None] = lambda _: None
+    ) -> AsyncIterator[DomainChanged | ChangesLost]:
         """See `ChangeFeed.follow`."""
         reader = _Reader()
         first = True
@@ -70,6 +72,7 @@ class RedisChangeFeed:
                     first = False
                 else:
                     lost = await reader.verify(client)
+                current(True)
                 if lost:
                     yield ChangesLost(reader.position)
                 read_all = 0.0
@@ -87,6 +90,7 @@ class RedisChangeFeed:
                     for change in heard:
                         yield change
             except Unavailable as error:
+                current(False)
                 _log.warning("change stream interrupted", reason=str(error))
                 await asyncio.sleep(_RETRY_SECONDS)
             finally:

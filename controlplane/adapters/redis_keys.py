@@ -5,7 +5,7 @@ script can change a domain, its schedule and its shard's change stream together.
 
 | key | type | content |
 |---|---|---|
-| `cp:{sNN}:domain:NAME` | hash | `spec`, `status`, `certificate`, `previous`, `order`, `revision`, `fence`, `wake` |
+| `cp:{sNN}:domain:NAME` | hash | `spec`, `status`, `certificate`, `head`, `previous`, `order`, `revision`, `fence`, `wake` |
 | `cp:{sNN}:claim:NAME` | string | `OWNER|UID|MILLISECONDS`: NAME is an additional name of this life of OWNER |
 | `cp:{sNN}:gone:NAME` | string, TTL | NAME was taken away by a deletion, not by a store that lost it |
 | `cp:{sNN}:lease:NAME` | string, TTL | `OWNER:FENCING_TOKEN` |
@@ -18,6 +18,11 @@ script can change a domain, its schedule and its shard's change stream together.
 | `cp:{sNN}:token:TOKEN` | string, TTL | HTTP-01 token record, sharded by the token |
 | `cp:intermediate:DIGEST` | string | a DER certificate |
 | `cp:account:DIGEST` | string | an ACME account, by SHA-256 of its directory URL |
+| `cp:{fleet}:replicas` | sorted set | replicas of `serve` by when they were last heard of, milliseconds |
+| `cp:{fleet}:replica:REPLICA` | hash, TTL | what is connected to it: status by node id; its own status in the field with no name |
+| `cp:{fleet}:nodes` | sorted set, score 0 | ids of remembered nodes, for listing in order |
+| `cp:{fleet}:seen` | sorted set | the same by when they were last written, milliseconds |
+| `cp:node:ID` | hash, TTL | what is remembered of a node: `status`, `names` |
 | `cp:epoch` | string | random identifier of this store's life |
 """
 
@@ -26,6 +31,9 @@ import zlib
 
 SHARDS = 256
 EPOCH = "cp:epoch"
+REPLICAS = "cp:{fleet}:replicas"
+NODES = "cp:{fleet}:nodes"
+NODES_SEEN = "cp:{fleet}:seen"
 
 
 def shard_of(name: str) -> int:
@@ -115,3 +123,13 @@ def intermediate(digest: bytes) -> str:
 def account(directory_url: str) -> str:
     """An ACME account."""
     return f"cp:account:{hashlib.sha256(directory_url.encode()).hexdigest()[:32]}"
+
+
+def replica(identifier: str) -> str:
+    """What is connected to a replica of `serve`."""
+    return f"cp:{{fleet}}:replica:{identifier}"
+
+
+def node(node_id: str) -> str:
+    """What is remembered of a node; by itself, since its names may be a hundred kilobytes."""
+    return f"cp:node:{node_id}"

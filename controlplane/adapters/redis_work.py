@@ -10,8 +10,8 @@ from google.protobuf.message import DecodeError
 from redis.asyncio import Redis
 
 from controlplane.adapters import redis_keys as keys
+from controlplane.adapters.certificate_codec import CertificateCodec
 from controlplane.adapters.record_codec import decode_order, encode_order, encode_status
-from controlplane.adapters.redis_certificates import CertificateCodec
 from controlplane.adapters.redis_client import CHANGE_STREAM_LENGTH, Script, answer, from_milliseconds, milliseconds, store_call
 from controlplane.adapters.redis_domains import decode_domain
 from controlplane.core.certificate import CertificateRecord
@@ -139,6 +139,7 @@ class RedisWorkStore:
             status=encode_status(status),
             order=b"-",
             certificate=await self._certificates.encode(stored),
+            head=self._certificates.encode_head(stored),
             due=_score(due),
             expiry=str(milliseconds(stored.not_after)),
             event="certificate",
@@ -153,6 +154,7 @@ class RedisWorkStore:
         status: bytes = b"",
         order: bytes = b"",
         certificate: bytes = b"",
+        head: bytes = b"",
         due: str = "",
         expiry: str = "",
         event: str = "",
@@ -167,6 +169,7 @@ class RedisWorkStore:
                 status,
                 order,
                 certificate,
+                head,
                 due,
                 expiry,
                 self._names.get(lease, name),

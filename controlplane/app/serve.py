@@ -2,11 +2,10 @@
 
 import asyncio
 import contextlib
+import socket
 import uuid
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 
 import structlog
 
@@ -15,59 +14,73 @@ from controlplane.adapters.redis_certificates import RedisCertificateStore
 from controlplane.adapters.redis_changes import RedisChangeFeed
 from controlplane.adapters.redis_client import connect
 from controlplane.adapters.redis_domains import RedisDomainStore
+from controlplane.adapters.redis_nodes import RedisNodeStore
 from controlplane.adapters.redis_tokens import RedisTokenStore
-from controlplane.app.lifecycle import announce_ready, check_metrics_address
+from controlplane.app.fronts import Front, FrontOfOneOfMany, OwnFront
+from controlplane.app.parent_death import die_with_parent
+from controlplane.app.process_line import AnsweringEnd
+from controlplane.app.serve_settings import ServeSettings, check_settings
 from controlplane.core.admission import Admission
-from controlplane.core.exposure import check_listener, check_redis_url
+from controlplane.core.errors import ConfigurationError
 from controlplane.core.keyring import Role
 from controlplane.core.names import load_public_suffixes
 from controlplane.endpoints.domain_service import add_domain_service
 from controlplane.endpoints.ext_authz import add_ext_authz
-from controlplane.endpoints.grpc_server import TlsFiles, build_server
+from controlplane.endpoints.fleet_service import add_fleet_service
+from controlplane.endpoints.grpc_server import build_server
 from controlplane.endpoints.health_reflection import add_health_and_reflection
-from controlplane.endpoints.metrics_http import MetricsServer
 from controlplane.endpoints.readiness import Readiness
 from controlplane.endpoints.sds import SdsServer
 from controlplane.endpoints.wire_codec import serialise_tls_certificate
 from controlplane.usecases.challenges import Challenges
 from controlplane.usecases.domains import DomainService
 from controlplane.usecases.expiry import ExpiryWatch
+from controlplane.usecases.fleet import Fleet
+from controlplane.usecases.node_snapshots import NodeSnapshots
+from controlplane.usecases.nodes import NodeRegistry
 from controlplane.usecases.secrets import SecretDirectory
+from controlplane.xds.subscription import Limits
 
 _DRAIN_SECONDS = 5.0
+# Names in other than lower case come from no browser: a tenth of the room is plenty.
+_LEAST_SPELLINGS = 64
 _FOLLOWING_SECONDS = 2.0
 
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class ServeSettings:
-    """Settings of `serve`; addresses are HOST:PORT or unix:PATH."""
+async def serve_alone(settings: ServeSettings, stop: asyncio.Event) -> None:
+    """Runs `serve` as one process.
 
-    keys_dir: Path
-    redis_url: str = field(repr=False)
-    redis_insecure: bool
-    redis_ca: Path | None
-    xds_address: str
-    api_address: str
-    metrics_address: str
-    metrics_insecure: bool
-    tls: TlsFiles | None
-    xds_clients: tuple[str, ...]
-    api_clients: tuple[str, ...]
-    expiry_alert: timedelta
+    Raises:
+        ConfigurationError: see `serve`.
+    """
+    await serve(settings, OwnFront(settings.metrics_address), stop)
 
 
-async def serve(settings: ServeSettings, stop: asyncio.Event) -> None:
-    """Runs until `stop` is set, then drains.
+async def serve_as_one_of_many(settings: ServeSettings, stop: asyncio.Event) -> None:
+    """Runs `serve` as a process of a group, which `serve_group` has started.
+
+    Raises:
+        ConfigurationError: something else has started it.
+        SystemExit: it cannot start as configured, which the group has been told.
+    """
+    die_with_parent()
+    line = await AnsweringEnd.on_standard_input()
+    try:
+        await serve(settings, FrontOfOneOfMany(line, stop), stop)
+    except ConfigurationError as error:
+        await line.tell_refused(str(error))
+        raise SystemExit(1) from None
+
+
+async def serve(settings: ServeSettings, front: Front, stop: asyncio.Event) -> None:
+    """Serves in this process until `stop` is set, then drains.
 
     Raises:
         ConfigurationError: an address is exposed or taken, or a key is missing, or is not for this role.
     """
-    check_listener(settings.xds_address, settings.tls is not None)
-    check_listener(settings.api_address, settings.tls is not None)
-    check_metrics_address(settings.metrics_address, settings.metrics_insecure)
-    check_redis_url(settings.redis_url, settings.redis_insecure)
+    access = check_settings(settings)
     keys = load_key_directory(settings.keys_dir)
     check_role(keys, Role.SERVE)
     ca_file = str(settings.redis_ca) if settings.redis_ca else None
@@ -83,36 +96,42 @@ async def serve(settings: ServeSettings, stop: asyncio.Event) -> None:
     domains = DomainService(RedisDomainStore(client), feed, clock, lambda: uuid.uuid4().hex)
     expiry = ExpiryWatch(certificates, clock, settings.expiry_alert)
 
+    nodes, node_store = NodeRegistry(f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}", clock), RedisNodeStore(client)
+    snapshots = NodeSnapshots(nodes, node_store, clock)
+
     readiness = Readiness({"store": certificates.ping})
-    xds = build_server(settings.xds_address, settings.tls, admission=Admission(settings.xds_clients, "--xds-client"))
-    sds = SdsServer(directory)
+    build = partial(build_server, tls=settings.tls, shared=front.shares_ports)
+    xds = build(settings.xds_address, admission=Admission(settings.xds_clients, "--xds-client"))
+    limits = Limits(settings.max_secrets_per_node, max(_LEAST_SPELLINGS, settings.max_secrets_per_node // 10))
+    sds = SdsServer(directory, limits=limits, access=access, nodes=nodes)
     sds.add_to(xds.server)
     add_ext_authz(xds.server, challenges)
-    api = build_server(settings.api_address, settings.tls, admission=Admission(settings.api_clients, "--api-client"))
-    service = add_domain_service(api.server, domains, stop)
-    health = add_health_and_reflection(api.server, [service], readiness)
-    metrics = MetricsServer(readiness)
-    metrics_address = await metrics.start(settings.metrics_address)
+    api = build(settings.api_address, admission=Admission(settings.api_clients, "--api-client"))
+    services = [add_domain_service(api.server, domains, stop), add_fleet_service(api.server, Fleet(nodes, node_store, clock))]
+    health = add_health_and_reflection(api.server, services, readiness)
+    await front.open(readiness)
     await xds.server.start()
     await api.server.start()
     try:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(asyncio.to_thread(load_public_suffixes))
-            running = [tasks.create_task(work) for work in (directory.run(), expiry.run(), health.run())]
+            running = [tasks.create_task(work) for work in (directory.run(), expiry.run(), health.run(), snapshots.run())]
             with contextlib.suppress(TimeoutError):
                 # A store that is away must not keep Envoys from being told so.
                 async with asyncio.timeout(_FOLLOWING_SECONDS):
                     await directory.following()
             await health.refresh()
-            announce_ready(xds=xds.address, api=api.address, metrics=metrics_address)
+            await front.announce(xds=xds.address, api=api.address)
+            # Before the first domain is created, but not before the first handshake.
+            tasks.create_task(asyncio.to_thread(load_public_suffixes))
             await stop.wait()
             _log.info("draining")
             await health.drain()
+            await snapshots.close()
             await sds.close()
             await asyncio.gather(xds.server.stop(_DRAIN_SECONDS), api.server.stop(_DRAIN_SECONDS))
             for task in running:
                 task.cancel()
     finally:
-        await metrics.close()
+        await front.close()
         await client.aclose()
         await data_path.aclose()

@@ -8,14 +8,15 @@ from structlog.tracebacks import ExceptionDictTransformer
 from structlog.typing import Processor
 
 
-def configure_logging(role: str, level: str) -> None:
+def configure_logging(role: str, level: str, process: int = 0) -> None:
     """Sends structlog's and the standard library's records to standard error.
 
     Args:
         role: `serve`, `worker` or `up`; a field of every line.
         level: `debug`, `info`, `warning` or `error`.
+        process: the number of this process among several of the role; a field of every line unless it is 0.
     """
-    structlog.contextvars.bind_contextvars(role=role)
+    structlog.contextvars.bind_contextvars(role=role, **({"process": process} if process else {}))
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,

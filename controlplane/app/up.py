@@ -20,7 +20,8 @@ import structlog
 from controlplane.adapters.envoy_templates import EdgeParameters, render_edge
 from controlplane.adapters.key_generation import generate_role_directories
 from controlplane.app.lifecycle import announce_ready
-from controlplane.app.supervision import BackgroundTasks, EnvoyProcess, Restartable, RoleProcess, ValkeyProcess, keep_running
+from controlplane.app.restarts import BackgroundTasks, Restartable, keep_running
+from controlplane.app.supervision import EnvoyProcess, RoleProcess, ValkeyProcess
 from controlplane.core.exposure import is_loopback
 from controlplane.core.sealing import Scheme
 from controlplane.embedded.free_ports import free_ports

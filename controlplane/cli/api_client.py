@@ -22,11 +22,14 @@ CALL_SECONDS: Final = 30.0
 """For one call with one answer."""
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-_OPTIONS: Final = (
+CONNECTION_OPTIONS: Final = (
     option("--api-address", metavar="HOST:PORT", default="127.0.0.1:18001", help="Where the management API listens; unix:PATH too."),
     option("--api-ca", type=_FILE, help="PEM file of the CA that the API's certificate comes from. Turns TLS on."),
     option("--api-cert", type=_FILE, help="PEM file of the certificate to show, with --api-key. Turns TLS on."),
     option("--api-key", type=_FILE, help="PEM file of the private key of --api-cert."),
+)
+_OPTIONS: Final = (
+    *CONNECTION_OPTIONS,
     option("--output", type=click.Choice(["text", "json"]), default="text", help="Text for people, or JSON as in the API."),
     config_option,
 )
@@ -84,7 +87,7 @@ def connected(settings: ApiSettings) -> Iterator[Any]:
     """
     # gRPC's own lines on standard error say less than the message that the command gives.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    with _channel(settings) as channel:
+    with open_channel(settings) as channel:
         stub: Any = domain_service_pb2_grpc.DomainServiceStub
         yield stub(channel)
 
@@ -107,7 +110,13 @@ def _rank(source: ParameterSource | None) -> int:
     return _STRENGTH.index(source) if source in _STRENGTH else len(_STRENGTH)
 
 
-def _channel(settings: ApiSettings) -> grpc.Channel:
+def open_channel(settings: ApiSettings) -> grpc.Channel:
+    """Returns a channel to the API.
+
+    Raises:
+        click.UsageError: a certificate without its key, or the other way round.
+        click.ClickException: a TLS file cannot be read.
+    """
     if (settings.api_cert is None) != (settings.api_key is None):
         raise click.UsageError("--api-cert and --api-key go together")
     if settings.api_ca is None and settings.api_cert is None:

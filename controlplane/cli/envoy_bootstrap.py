@@ -14,6 +14,7 @@ from controlplane.adapters.envoy_templates import (
     render_sidecar,
 )
 from controlplane.cli.options import config_option, option
+from controlplane.cli.prefetch import names_to_prefetch, prefetch_options
 from controlplane.core.errors import ConfigurationError
 
 _DEFAULT_HTTP_PORT = 8080
@@ -53,6 +54,7 @@ _PORT = click.IntRange(1, 65535)
 @option("--secret", metavar="NAME", multiple=True, help="A domain whose certificate a sidecar serves; repeat for more.")
 @option("--sds-api", type=click.Choice(["grpc", "delta"]), default="grpc",
         help="How a sidecar asks for its secrets: StreamSecrets or DeltaSecrets.")  # fmt: skip
+@prefetch_options
 @option("--max-connections", type=click.IntRange(min=1), default=50_000, help="Clients' connections, all listeners together.")
 @option("--access-log", is_flag=True, help="Write each request to standard output as a line of JSON.")
 def envoy_bootstrap(
@@ -74,6 +76,7 @@ def envoy_bootstrap(
     sds_api: str,
     max_connections: int,
     access_log: bool,
+    **prefetch: Any,
 ) -> None:
     """Print a complete Envoy configuration in YAML.
 
@@ -82,6 +85,8 @@ def envoy_bootstrap(
     edge = kind == "edge"
     if edge and secret:
         raise click.UsageError("--secret is for --kind sidecar: an edge gets every name at the handshake")
+    if not edge and (prefetch["prefetch"] or prefetch["prefetch_from"]):
+        raise click.UsageError("--prefetch and --prefetch-from are for --kind edge: a sidecar fetches every --secret when it starts")
     try:
         common: dict[str, Any] = {
             "xds_address": xds_address,
@@ -96,7 +101,8 @@ def envoy_bootstrap(
             "max_connections": max_connections,
         }
         if edge:
-            text = render_edge(EdgeParameters(http_port=http_port or _DEFAULT_HTTP_PORT, **common))
+            names = names_to_prefetch(**prefetch)
+            text = render_edge(EdgeParameters(http_port=http_port or _DEFAULT_HTTP_PORT, prefetch=names, **common))
         else:
             text = render_sidecar(SidecarParameters(http_port=http_port, secrets=secret, delta=sds_api == "delta", **common))
     except ConfigurationError as error:

@@ -6,6 +6,7 @@ import os
 import click
 
 from controlplane import __version__
+from controlplane.cli.importing import collector_paused
 
 # gRPC's C core writes lines of its own to standard error, where only JSON lines belong; what went wrong is in our errors and logs.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
@@ -15,6 +16,7 @@ _COMMANDS = {
     "serve": "controlplane.cli.serve:serve",
     "worker": "controlplane.cli.worker:worker",
     "domains": "controlplane.cli.domains:domains",
+    "nodes": "controlplane.cli.nodes:nodes",
     "account": "controlplane.cli.account:account",
     "keys": "controlplane.cli.keys:keys",
     "pki": "controlplane.cli.pki:pki",
@@ -33,7 +35,8 @@ class _LazyGroup(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         module, _, attribute = _COMMANDS[cmd_name].partition(":")
-        command: click.Command = getattr(importlib.import_module(module), attribute)
+        with collector_paused():
+            command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
 
 

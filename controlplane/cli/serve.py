@@ -1,14 +1,20 @@
 """`certplane serve`: certificates and challenge answers for Envoy, the API for everybody else."""
 
+import sys
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
 import click
 
+from controlplane.cli.command_line import as_arguments
 from controlplane.cli.configuration_errors import told_plainly
-from controlplane.cli.listener_options import redis_options, tls_files, tls_options
+from controlplane.cli.importing import collector_paused
+from controlplane.cli.listener_options import envoy_options, redis_options, tls_files, tls_options
 from controlplane.cli.options import Duration, config_option, log_level_option, option
+
+_OF_THE_GROUP = ("redis_url", "processes", "process", "xds_address", "api_address")
+"""What a process of several is not told by its command line, or told otherwise."""
 
 
 @click.command()
@@ -20,9 +26,14 @@ from controlplane.cli.options import Duration, config_option, log_level_option, 
 @option("--metrics-address", default="127.0.0.1:18002", help="/metrics, /healthz and /readyz.")
 @option("--metrics-insecure", is_flag=True, default=False, help="Allow metrics beyond loopback: plain HTTP, without a secret or a name.")
 @tls_options
+@envoy_options
 @option("--expiry-alert", type=Duration(), default="7d", help="Log an error while a certificate in force has less left than this.")
+@option("--processes", type=click.IntRange(1, 64), default=1, help="Processes that share the two gRPC ports.")
+@option("--process", type=click.IntRange(0), default=0, hidden=True, help="The number of this process among several.")
 @log_level_option
+@click.pass_context
 def serve(
+    context: click.Context,
     keys_dir: Path,
     redis_url: str,
     redis_insecure: bool,
@@ -36,13 +47,27 @@ def serve(
     tls_client_ca: Path | None,
     xds_client: tuple[str, ...],
     api_client: tuple[str, ...],
+    access_policy: Path | None,
+    max_secrets_per_node: int,
     expiry_alert: timedelta,
+    processes: int,
+    process: int,
     log_level: str,
 ) -> None:
     """Serve certificates to Envoys, answer HTTP-01 challenges, offer the API."""
-    from controlplane.app.lifecycle import run_role
-    from controlplane.app.serve import ServeSettings
-    from controlplane.app.serve import serve as main
+    with collector_paused():
+        from controlplane.app.lifecycle import run_role
+        from controlplane.app.serve_settings import ServeSettings
+
+        if processes > 1:
+            # Without what only a serving process needs: gRPC, the store, the keys.
+            from controlplane.app.serve_group import serve_group
+        else:
+            from controlplane.app.serve import serve_alone, serve_as_one_of_many
+
+    def one_of_many(xds: str, api: str) -> list[str]:
+        arguments = as_arguments(context, _OF_THE_GROUP)
+        return [sys.executable, "-m", "controlplane.cli.main", "serve", *arguments, f"--xds-address={xds}", f"--api-address={api}"]
 
     with told_plainly():
         settings = ServeSettings(
@@ -57,6 +82,12 @@ def serve(
             tls=tls_files(tls_cert, tls_key, tls_client_ca),
             xds_clients=xds_client,
             api_clients=api_client,
+            access_policy=access_policy,
+            max_secrets_per_node=max_secrets_per_node,
             expiry_alert=expiry_alert,
+            processes=processes,
         )
-        run_role("serve", log_level, partial(main, settings))
+        if processes > 1:
+            run_role("serve", log_level, partial(serve_group, settings, one_of_many))
+        else:
+            run_role("serve", log_level, partial(serve_as_one_of_many if process else serve_alone, settings), process)

@@ -8,7 +8,7 @@ import click
 
 from controlplane.cli.acme_options import Network, acme_options, as_arguments
 from controlplane.cli.configuration_errors import told_plainly
-from controlplane.cli.listener_options import redis_options, tls_options
+from controlplane.cli.listener_options import envoy_options, redis_options, tls_options
 from controlplane.cli.options import Duration, config_option, log_level_option, option
 
 _PORT = click.IntRange(1, 65535)
@@ -26,6 +26,8 @@ _PORT = click.IntRange(1, 65535)
 @option("--worker-metrics-address", default="127.0.0.1:0", help="The same of the worker; port 0 is a free one.")
 @option("--metrics-insecure", is_flag=True, default=False, help="Allow metrics beyond loopback: plain HTTP, without a secret or a name.")
 @tls_options
+@envoy_options
+@option("--serve-processes", type=click.IntRange(1, 64), default=1, help="Processes of serve that share the two gRPC ports.")
 @option("--expiry-alert", type=Duration(), default="7d", help="Log an error while a certificate in force has less left than this.")
 @option("--envoy/--no-envoy", default=False, help="Run an Envoy edge too.")
 @option("--http-port", type=_PORT, default=18080, help="HTTP port of that Envoy.")
@@ -57,6 +59,9 @@ def up(
     tls_client_ca: Path | None,
     xds_client: tuple[str, ...],
     api_client: tuple[str, ...],
+    access_policy: Path | None,
+    max_secrets_per_node: int,
+    serve_processes: int,
     expiry_alert: timedelta,
     envoy: bool,
     http_port: int,
@@ -83,8 +88,11 @@ def up(
         f"--api-address={api_address}",
         f"--metrics-address={metrics_address}",
         *(f"{name}={path.absolute()}" for name, path in files.items() if path),
-        *(f"--xds-client={identity}" for identity in xds_client),
-        *(f"--api-client={identity}" for identity in api_client),
+        *(f"--xds-client={identity}" for identity in xds_client or [""]),
+        *(f"--api-client={identity}" for identity in api_client or [""]),
+        *([f"--access-policy={access_policy.absolute()}"] if access_policy else []),
+        f"--max-secrets-per-node={max_secrets_per_node}",
+        f"--processes={serve_processes}",
     ]
     # A CA on this machine validates over loopback: so does the pre-flight then.
     allowed = preflight_allow or loopback_networks(acme_directory)

@@ -1,4 +1,4 @@
-"""The certificate record, and the checks that a chain must pass before it is stored.
+"""The certificate record, and the few words of it that are enough to compare.
 
 Certificates are DER bytes; times are aware datetimes in UTC.
 """
@@ -14,7 +14,8 @@ class CertificateRecord:
     """A certificate in force with its sealed leaf key.
 
     `intermediates` are the DER certificates above the leaf, in chain order; the store keeps each once for all domains.
-    `generation` grows with every certificate that a shard of the store takes.
+    `generation` grows with every certificate that a shard of the store takes. `tenant` is whose the domain was when the certificate
+    was issued; empty in records of versions that did not write it.
     """
 
     id: str
@@ -28,6 +29,7 @@ class CertificateRecord:
     not_before: datetime
     not_after: datetime
     issue_time: datetime
+    tenant: str = ""
 
     @property
     def version(self) -> str:
@@ -38,6 +40,20 @@ class CertificateRecord:
     def seal_context(self) -> SealContext:
         """What the sealed leaf key is bound to."""
         return leaf_seal_context(self.spki_digest, self.names)
+
+    def is_valid_at(self, time: datetime) -> bool:
+        """Returns whether `time` lies in the validity period (RFC 5280 section 4.1.2.5: both ends included)."""
+        return self.not_before <= time <= self.not_after
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateHead:
+    """Which certificate of the domain `fqdn` is in force: enough to see whether somebody has the newest, and nothing to serve."""
+
+    fqdn: str
+    version: str
+    generation: int
+    tenant: str = ""
 
 
 def leaf_seal_context(spki_digest: bytes, names: tuple[str, ...]) -> SealContext:

@@ -29,6 +29,7 @@ from controlplane.core.errors import (
 
 ERROR_DOMAIN: Final = "certplane"
 DOMAIN_RESOURCE_TYPE: Final = "certplane.v1.Domain"
+NODE_RESOURCE_TYPE: Final = "certplane.v1.Node"
 
 # A status travels in trailers, which gRPC peers limit to 8 KiB in all; details are sent in base64, beside the message.
 _MESSAGE_BYTES: Final = 1_000
@@ -63,7 +64,8 @@ def _bad_request(error: InvalidArgument) -> Iterable[Message]:
 
 
 def _resource(error: NotFound | AlreadyExists) -> Iterable[Message]:
-    yield error_details_pb2.ResourceInfo(resource_type=DOMAIN_RESOURCE_TYPE, resource_name=_shortened(error.resource, 300))
+    kind = NODE_RESOURCE_TYPE if error.resource.startswith("nodes/") else DOMAIN_RESOURCE_TYPE
+    yield error_details_pb2.ResourceInfo(resource_type=kind, resource_name=_shortened(error.resource, 300))
 
 
 def _retry(error: Unavailable) -> Iterable[Message]:

@@ -6,7 +6,6 @@ Reference: grpc/doc/keepalive.md and the channel arguments in `grpc/impl/channel
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import grpc
@@ -15,6 +14,7 @@ from controlplane.core.admission import Admission
 from controlplane.core.errors import ConfigurationError
 from controlplane.endpoints.addresses import UNIX_PREFIX, join_host_port, refuse_live_unix_socket, split_host_port
 from controlplane.endpoints.interceptors import CallInterceptor
+from controlplane.endpoints.tls_files import TlsFiles
 
 MAX_CONCURRENT_STREAMS: Final = 4_096
 """A connection. An Envoy with plain SDS opens one stream for each secret."""
@@ -25,14 +25,20 @@ MAX_PENDING_REQUESTS: Final = 65_536
 MAX_RECEIVE_BYTES: Final = 4 * 1024 * 1024
 MAX_SEND_BYTES: Final = 64 * 1024 * 1024
 
-
-@dataclass(frozen=True, slots=True)
-class TlsFiles:
-    """PEM files of a listener: its own certificate chain and private key, and the CA that clients' certificates must come from."""
-
-    ca: Path
-    certificate: Path
-    private_key: Path
+_OPTIONS: Final = (
+    # By default calls beyond about a thousand that wait to be taken up are cancelled at random: a burst of creates, or a fleet that
+    # comes back at once.
+    ("grpc.server.max_pending_requests", MAX_PENDING_REQUESTS),
+    ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING_REQUESTS),
+    # Envoy's `connection_keepalive` may ping often and without a stream: never answer that with GOAWAY ENHANCE_YOUR_CALM.
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ("grpc.http2.max_ping_strikes", 0),
+    # A peer that vanished without a FIN is noticed within about 80 seconds.
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+)
+"""What every server has, whatever it serves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +55,7 @@ def build_server(
     *,
     admission: Admission | None = None,
     interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
+    shared: bool = False,
     max_concurrent_streams: int = MAX_CONCURRENT_STREAMS,
     max_receive_bytes: int = MAX_RECEIVE_BYTES,
     max_send_bytes: int = MAX_SEND_BYTES,
@@ -60,6 +67,8 @@ def build_server(
         tls: None serves plain text; else clients must show a certificate.
         admission: whose certificates are admitted; None admits all. Over plain text there are none, and everybody is admitted.
         interceptors: more of them, inside the one that maps errors and counts.
+        shared: whether other processes listen on the same port, which somebody has reserved for them (see `reserved_port`); otherwise
+            a second one must fail, not take a share of the connections.
         max_concurrent_streams: a connection.
         max_receive_bytes: a message.
         max_send_bytes: a message.
@@ -76,22 +85,11 @@ def build_server(
     server = grpc.aio.server(
         interceptors=[CallInterceptor(admission if tls is not None else None), *interceptors],
         options=[
-            # A second process on the same port must fail, not share its connections.
-            ("grpc.so_reuseport", 0),
+            ("grpc.so_reuseport", int(shared)),
             ("grpc.max_concurrent_streams", max_concurrent_streams),
-            # By default calls beyond about a thousand that wait to be taken up are cancelled at random: a burst of creates, or a fleet
-            # that comes back at once.
-            ("grpc.server.max_pending_requests", MAX_PENDING_REQUESTS),
-            ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING_REQUESTS),
             ("grpc.max_receive_message_length", max_receive_bytes),
             ("grpc.max_send_message_length", max_send_bytes),
-            # Envoy's `connection_keepalive` may ping often and without a stream: never answer that with GOAWAY ENHANCE_YOUR_CALM.
-            ("grpc.keepalive_permit_without_calls", 1),
-            ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
-            ("grpc.http2.max_ping_strikes", 0),
-            # A peer that vanished without a FIN is noticed within about 80 seconds.
-            ("grpc.keepalive_time_ms", 60_000),
-            ("grpc.keepalive_timeout_ms", 20_000),
+            *_OPTIONS,
         ],
     )
     try:

@@ -4,19 +4,17 @@ A small HTTP/1.1 server (RFC 9112) that answers GET and HEAD, one request a conn
 """
 
 import asyncio
-import errno
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Final
+from typing import Final, Protocol
 
-import structlog
-from prometheus_client import REGISTRY, CollectorRegistry
+from prometheus_client import REGISTRY
 from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
 
-from controlplane.core.errors import ConfigurationError
 from controlplane.endpoints.addresses import join_host_port, split_host_port
-from controlplane.endpoints.readiness import Readiness
+from controlplane.endpoints.bind_failure import bind_failure
 
 REQUEST_SECONDS: Final = 5.0
 """For reading a request, and again for sending its answer."""
@@ -25,7 +23,19 @@ MAX_HEAD_BYTES: Final = 8_192
 MAX_CONNECTIONS: Final = 64
 
 _TEXT: Final = "text/plain; charset=utf-8"
-_log = structlog.get_logger(__name__)
+
+
+class Checks(Protocol):
+    """What is asked for a page that says yes or no."""
+
+    async def failing(self) -> tuple[str, ...]:
+        """Returns what is not as it should be, by short fixed names; empty when all is well. Does not raise."""
+        ...
+
+
+async def own_metrics() -> Collector:
+    """Returns the metrics of this process."""
+    return REGISTRY
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +68,19 @@ class _Answer:
 class MetricsServer:
     """The listener. `address` has the port really bound."""
 
-    def __init__(self, readiness: Readiness, registry: CollectorRegistry = REGISTRY) -> None:
+    def __init__(
+        self, readiness: Checks, metrics: Callable[[], Awaitable[Collector]] = own_metrics, liveness: Checks | None = None
+    ) -> None:
+        """Makes a listener.
+
+        Args:
+            readiness: for `/readyz`.
+            metrics: for `/metrics`; called for each request.
+            liveness: for `/healthz`; None: that this listener answers is enough.
+        """
         self._readiness = readiness
-        self._registry = registry
+        self._metrics = metrics
+        self._liveness = liveness
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.StreamWriter] = set()
         self.address = ""
@@ -76,7 +96,7 @@ class MetricsServer:
             self._server = await asyncio.start_server(self._serve, host, port, limit=MAX_HEAD_BYTES)
         except OSError as error:
             # The text of asyncio's own error has the address a second time.
-            raise ConfigurationError(f"cannot listen on {address}: {_reason(error)}") from error
+            raise bind_failure(address, error) from error
         self.address = join_host_port(host, self._server.sockets[0].getsockname()[1])
         return self.address
 
@@ -113,16 +133,20 @@ class MetricsServer:
         match request.path:
             case "/metrics":
                 encode, content_type = choose_encoder(request.accept)
-                return _Answer(HTTPStatus.OK, encode(self._registry), content_type)
+                return _Answer(HTTPStatus.OK, encode(await self._metrics()), content_type)
             case "/healthz":
-                return _Answer(HTTPStatus.OK, b"ok\n")
+                return await _yes_or_no("ok", "not alive", self._liveness)
             case "/readyz":
-                failing = await self._readiness.failing()
-                if failing:
-                    return _Answer(HTTPStatus.SERVICE_UNAVAILABLE, f"not ready: {', '.join(failing)}\n".encode())
-                return _Answer(HTTPStatus.OK, b"ready\n")
+                return await _yes_or_no("ready", "not ready", self._readiness)
             case _:
                 return _Answer(HTTPStatus.NOT_FOUND, b"only /metrics, /healthz and /readyz\n")
+
+
+async def _yes_or_no(yes: str, no: str, checks: Checks | None) -> _Answer:
+    failing = await checks.failing() if checks else ()
+    if failing:
+        return _Answer(HTTPStatus.SERVICE_UNAVAILABLE, f"{no}: {', '.join(failing)}\n".encode())
+    return _Answer(HTTPStatus.OK, f"{yes}\n".encode())
 
 
 async def _read_request(reader: asyncio.StreamReader) -> _Request | None:
@@ -137,8 +161,3 @@ async def _read_request(reader: asyncio.StreamReader) -> _Request | None:
         return None
     headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in fields if line)}
     return _Request(parts[0], parts[1].partition("?")[0], headers.get("accept", ""))
-
-
-def _reason(error: OSError) -> str:
-    reasons = {errno.EADDRINUSE: "it is taken by another process", errno.EACCES: "permission denied"}
-    return reasons.get(error.errno or 0, "it is not an address of this machine")

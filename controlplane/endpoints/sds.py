@@ -5,44 +5,70 @@ Handlers take and give raw bytes: requests are decoded tolerantly and answers ar
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, Never
+from datetime import UTC, datetime
+from typing import Any
 
 import grpc
 import grpc.aio
 import structlog
 
-from controlplane.endpoints.secret_stream import DELTA_ADS, DELTA_SDS, NAMES_PER_STEP, SOTW_ADS, SOTW_SDS, RequestT, SecretStream, Variant
-from controlplane.endpoints.wire_codec import decode_sotw_request, encode_sotw_response
-from controlplane.usecases.known_secrets import Known
+from controlplane.core.access import AccessPolicy
+from controlplane.endpoints.connection_streams import ConnectionStreams
+from controlplane.endpoints.fetch_secrets import fetch_secrets
+from controlplane.endpoints.grpc_calls import Context, end_stream, peer_identities
+from controlplane.endpoints.secret_stream import ClientHeldUp, SecretStream
+from controlplane.endpoints.stream_parts import Client, StreamServices
+from controlplane.endpoints.stream_reports import FetchReports, ProcessReports, metrics_of
+from controlplane.endpoints.stream_variants import DELTA_ADS, DELTA_SDS, SOTW_ADS, SOTW_SDS, RequestT, Variant
+from controlplane.endpoints.write_deadline import WriteDeadline
+from controlplane.usecases.nodes import NodeObserver
 from controlplane.usecases.secrets import SecretDirectory
-from controlplane.xds.messages import MAX_RESPONSE_RESOURCES, MalformedRequest, Response
-from controlplane.xds.sotw import SotwSubscription
-from controlplane.xds.subscription import Claim
-from controlplane.xds.type_urls import SECRET
+from controlplane.xds.messages import MalformedRequest
+from controlplane.xds.subscription import Limits
 
 _log = structlog.get_logger(__name__)
 
-_Context = grpc.aio.ServicerContext[bytes, bytes]
-_Stream = Callable[[AsyncIterator[bytes], _Context], Awaitable[None]]
+_Stream = Callable[[AsyncIterator[bytes], Context], Awaitable[None]]
+
+WRITE_SECONDS = 30.0
+"""How long a client may leave an answer unread."""
 
 
-MAX_SECRETS_PER_STREAM = 20_000
-"""At about 37 kB of an Envoy's memory for each: 0.7 GB."""
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
 
 
 class SdsServer:
     """The services that hand out secrets. Call `close` before the server is stopped."""
 
-    def __init__(self, directory: SecretDirectory, *, max_secrets_per_stream: int = MAX_SECRETS_PER_STREAM) -> None:
-        """Makes the services. A client of the incremental variant is given so many secrets at most; the longest unasked go first.
+    def __init__(
+        self,
+        directory: SecretDirectory,
+        *,
+        limits: Limits,
+        access: AccessPolicy,
+        nodes: NodeObserver | None = None,
+        write_seconds: float = WRITE_SECONDS,
+        now: Callable[[], datetime] = _utc_now,
+    ) -> None:
+        """Makes the services.
 
-        Raises:
-            ValueError: `max_secrets_per_stream` is less than one answer may bring.
+        Args:
+            directory: what secrets there are.
+            limits: what a client on whose behalf strangers ask is given at most. With plain SDS, where a client opens a stream for each
+                secret, `max_resources` is the number of streams of a connection.
+            access: who may have what.
+            nodes: is told which clients are connected.
+            write_seconds: a stream whose client leaves an answer unread for so long is ended with DEADLINE_EXCEEDED.
+            now: returns the time, in UTC.
         """
-        if max_secrets_per_stream < MAX_RESPONSE_RESOURCES:
-            raise ValueError(f"max_secrets_per_stream is less than {MAX_RESPONSE_RESOURCES}")
-        self._directory = directory
-        self._max_secrets = max_secrets_per_stream
+        self._reports = ProcessReports()
+        self._services = StreamServices(directory, limits, access, nodes, self._reports)
+        self._fetch = fetch_secrets(directory, access, FetchReports(self._reports))
+        self._connections = ConnectionStreams(limits.max_resources)
+        self._deadline = WriteDeadline(write_seconds)
+        self._write_seconds = write_seconds
+        self._now = now
         self._streams: set[SecretStream[Any]] = set()
         self._draining = False
         self._idle = asyncio.Event()
@@ -79,46 +105,60 @@ class SdsServer:
                 await self._idle.wait()
         except TimeoutError:
             _log.warning("streams did not end in time", streams=len(self._streams))
+        self._reports.flush()
 
     def _stream(self, variant: Variant[RequestT]) -> _Stream:
-        async def serve(requests: AsyncIterator[bytes], context: _Context) -> None:
-            if self._draining:
-                await _abort(context, grpc.StatusCode.UNAVAILABLE, "this replica is stopping")
-            stream = SecretStream(variant, self._directory, context.write, self._max_secrets)
-            self._streams.add(stream)
-            self._idle.clear()
+        async def serve(_requests: AsyncIterator[bytes], context: Context) -> None:
+            if not variant.many_streams:
+                await self._serve(variant, context)
+                return
+            peer = context.peer()
+            limit = self._connections.add(peer)
+            if limit is not None:
+                metrics_of(variant.label).excess.inc()
+                self._reports.excess.add(1)
+                fault = f"this connection has {limit} streams of secrets, which is the most: use ADS, where one stream brings all secrets"
+                await end_stream(context, grpc.StatusCode.RESOURCE_EXHAUSTED, fault)
+                return
             try:
-                await stream.serve(requests)
-            except MalformedRequest as error:
-                await _abort(context, grpc.StatusCode.INVALID_ARGUMENT, str(error))
+                await self._serve(variant, context)
             finally:
-                self._streams.discard(stream)
-                if not self._streams:
-                    self._idle.set()
+                self._connections.remove(peer)
 
         return serve
 
-    async def _fetch(self, data: bytes, context: _Context) -> bytes:
-        """Answers FetchSecrets with those of the names that exist."""
+    async def _serve(self, variant: Variant[RequestT], context: Context) -> None:
+        # Sent with the first answer otherwise: when that is held up, no status could be sent any more.
         try:
-            request = decode_sotw_request(data)
-        except MalformedRequest as error:
-            await _abort(context, grpc.StatusCode.INVALID_ARGUMENT, str(error))
-        subscription = SotwSubscription(SECRET)
-        subscription.receive(request)
-        claims: list[Claim] = []
-        known: dict[str, Known] = {}
-        while taken := subscription.take(NAMES_PER_STEP):
-            claims += taken
-            known |= await self._directory.resolve(claim.key for claim in taken)
-        if any(claim.key not in known for claim in claims):
-            await _abort(context, grpc.StatusCode.UNAVAILABLE, "the store does not answer")
-        responses = list(subscription.answers(claims, known, self._directory.content))
-        if len(responses) > 1:
-            await _abort(context, grpc.StatusCode.RESOURCE_EXHAUSTED, "too many secrets for one answer: ask for fewer names")
-        return encode_sotw_response(responses[0] if responses else Response(SECRET, "", ""))
+            await context.send_initial_metadata(())
+        except grpc.aio.InternalError:
+            return  # the client has gone
+        if self._draining:
+            await end_stream(context, grpc.StatusCode.UNAVAILABLE, "this replica is stopping")
+            return
+        stream = SecretStream(variant, self._services, Client(context.read, context.write, peer_identities(context), self._now()))
+        self._streams.add(stream)
+        self._idle.clear()
+        self._deadline.watch(stream)
+        try:
+            fault = await _served(stream, f"an answer was not read for {self._write_seconds:g} seconds")
+        finally:
+            self._deadline.forget(stream)
+            self._streams.discard(stream)
+            if not self._streams:
+                self._idle.set()
+        del stream
+        if fault is not None:
+            # Reaches a client that does not read once it reads on, after what it has not read yet. All else is freed by now.
+            await end_stream(context, *fault)
 
 
-async def _abort(context: _Context, code: grpc.StatusCode, detail: str) -> Never:
-    await context.abort(code, detail)
-    raise AssertionError("abort raises")
+async def _served(stream: SecretStream[Any], held_up: str) -> tuple[grpc.StatusCode, str] | None:
+    """Serves a stream to its end; returns what is wrong with its client, if anything is."""
+    try:
+        await stream.serve()
+    except MalformedRequest as error:
+        return grpc.StatusCode.INVALID_ARGUMENT, str(error)
+    except ClientHeldUp:
+        return grpc.StatusCode.DEADLINE_EXCEEDED, held_up
+    return None

@@ -1,226 +1,280 @@
 """One stream of either variant: requests in, answers out.
 
-Two tasks share a subscription, and need no lock since each of its steps is taken without a turn of the loop in between. One reads requests
-and applies them at once. The other sleeps until there is work, looks names up and writes answers; gRPC holds it back while the client
-does not read. What changes meanwhile is noted in the subscription only, so a slow client costs no queue.
+Reading never waits for the store, nor for a client that does not read. So a task looks names up and writes answers; it is started when
+something is due and ends when nothing is. Only a few names that are known already are answered by the reader itself, at once, and only if
+the client has acknowledged all answers before: it has read them then, and the write cannot be held up. Either answers at a time, never
+both, so answers are in order. A subscription is not touched by two at a time, since each of its steps is taken without a turn of the loop
+in between.
+
+What changes while an answer waits for its client to read is noted in the subscription only, so a slow client costs no queue, and one that
+does not read at all is left after a while (`held_up`).
 """
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Generic, NamedTuple, cast
 
-import structlog
-from prometheus_client import Counter, Gauge
+import grpc.aio
 
-from controlplane.endpoints.wire_codec import decode_delta_request, decode_sotw_request, encode_delta_response, encode_sotw_response
+from controlplane.core.access import EVERYTHING, Grant
+from controlplane.endpoints.granted_secrets import granted
+from controlplane.endpoints.stream_node import StreamNode
+from controlplane.endpoints.stream_parts import Client, StreamServices
+from controlplane.endpoints.stream_reports import StreamReports
+from controlplane.endpoints.stream_variants import RequestT, Variant
+from controlplane.usecases.known_secrets import Known, KnownSecret, KnownVersion
 from controlplane.usecases.retry_delays import RetryDelays
-from controlplane.usecases.secrets import SecretDirectory
-from controlplane.xds.delta import DeltaSubscription
-from controlplane.xds.messages import Acknowledgement, DeltaRequest, MalformedRequest, RequestOutcome, Response, SotwRequest
-from controlplane.xds.sotw import SotwSubscription
-from controlplane.xds.subscription import Subscription
+from controlplane.xds.messages import MalformedRequest, Node
+from controlplane.xds.subscription import Absence, Claims, Subscription, Versioned
 from controlplane.xds.type_urls import SECRET
 
-_log = structlog.get_logger(__name__)
+NAMES_PER_STEP = 1024
+_NAMES_AT_ONCE = 16
+"""As many names as the reader answers itself."""
 
-_STREAMS = Gauge("certplane_xds_streams", "Open streams.", ["variant"])
-_SENT = Counter("certplane_xds_secrets_sent_total", "Secrets sent.", ["variant"])
-_REMOVALS = Counter("certplane_xds_removals_sent_total", "Names answered as removed.", ["variant"])
-_ACKS = Counter("certplane_xds_acks_total", "Answers that clients accepted.", ["variant"])
-_NACKS = Counter("certplane_xds_nacks_total", "Answers that clients refused.", ["variant"])
-_STALE = Counter("certplane_xds_stale_requests_total", "State-of-the-world requests with an old nonce.", ["variant"])
-_IMPOSSIBLE = Counter("certplane_xds_impossible_names_total", "Names in requests that cannot be DNS names.", ["variant"])
-_MALFORMED = Counter("certplane_xds_decode_failures_total", "Requests that could not be decoded.", ["variant"])
-
-NAMES_PER_STEP = 256
 _FIRST_RETRY_SECONDS = 0.05
 _LONGEST_RETRY_SECONDS = 5.0
 
-RequestT = TypeVar("RequestT", DeltaRequest, SotwRequest)
+
+class ClientHeldUp(Exception):
+    """The client did not read an answer in time."""
 
 
-@dataclass(frozen=True, slots=True)
-class Variant(Generic[RequestT]):
-    """A variant of the protocol: how its messages are read and written, and its state machine.
+class _Batch(NamedTuple):
+    """Names that an answer is due for, what is known of them, and for which of them the store must be asked."""
 
-    `label` is for metrics. `implied_type` is the type of a request that names none; empty where requests must name one. `subscribe`
-    takes the type and how many resources a client is given at most.
-    """
-
-    label: str
-    implied_type: str
-    decode: Callable[[bytes], RequestT]
-    encode: Callable[[Response], bytes]
-    subscribe: Callable[[str, int], Subscription[RequestT]]
-
-
-def _sotw(type_url: str, _max_resources: int) -> SotwSubscription:
-    """Returns a subscription without a bound: a request names all that is wanted, and nothing can be taken away from its client."""
-    return SotwSubscription(type_url)
-
-
-DELTA_ADS = Variant("delta_ads", "", decode_delta_request, encode_delta_response, DeltaSubscription)
-DELTA_SDS = Variant("delta_sds", SECRET, decode_delta_request, encode_delta_response, DeltaSubscription)
-SOTW_ADS = Variant("sotw_ads", "", decode_sotw_request, encode_sotw_response, _sotw)
-SOTW_SDS = Variant("sotw_sds", SECRET, decode_sotw_request, encode_sotw_response, _sotw)
+    claims: Claims
+    known: dict[str, Known]
+    missing: Sequence[str]
 
 
 class SecretStream(Generic[RequestT]):
-    """A stream while it lasts. Call `serve` once."""
+    """A stream while it lasts: a `Holder` for the directory, a `Writer` for the deadline of writes. Call `serve` once."""
 
-    def __init__(
-        self, variant: Variant[RequestT], directory: SecretDirectory, write: Callable[[bytes], Awaitable[None]], max_secrets: int
-    ) -> None:
-        """Makes a stream whose answers go to `write`, which waits while the client does not read.
-
-        The client is given `max_secrets` at most.
-        """
+    def __init__(self, variant: Variant[RequestT], services: StreamServices, client: Client) -> None:
         self._variant: Variant[RequestT] = variant
-        self._directory = directory
-        self._write = write
-        self._subscription: Subscription[RequestT] = variant.subscribe(SECRET, max_secrets)
-        self._held: set[str] = set()
-        # Looked up once: it costs as much as all the rest of what is done with them.
-        self._sent, self._removals, self._acks = (metric.labels(variant.label) for metric in (_SENT, _REMOVALS, _ACKS))
-        self._work = asyncio.Event()
-        self._ended = False
-        self._half_closed = False
+        self._services = services
+        self._directory = services.directory
+        self._client = client
+        self._subscription: Subscription[RequestT] = variant.subscribe(services.limits)
+        self._reports = StreamReports(variant.label, services.reports)
+        self._node: Node | None = None
+        self._grant: Grant = EVERYTHING
+        self._registered: StreamNode | None = None
+        self._asked_for_secrets = False
+        self._answering = False
+        self._writes = 0
+        self._write_under_way = 0
+        self._scope = asyncio.timeout(None)
+        self._tasks = asyncio.TaskGroup()
+        self._new_work: asyncio.Event | None = None
+        self._open = False
+        self._held_up = False
         self._malformed: MalformedRequest | None = None
-        self._foreign_type_seen = False
-        self._log = _log.bind(variant=variant.label, node="")
 
-    async def serve(self, requests: AsyncIterable[bytes]) -> None:
+    async def serve(self) -> None:
         """Serves until `end` is called, or until the client has ended its side and everything that it asked for is answered.
 
         Raises:
             MalformedRequest: the client sent bytes that are no request.
+            ClientHeldUp: the client did not read.
         """
-        _STREAMS.labels(self._variant.label).inc()
+        self._reports.opened()
+        self._directory.attach(self)
         try:
-            async with asyncio.TaskGroup() as tasks:
-                reader = tasks.create_task(self._read(requests))
-                await self._write_answers()
-                reader.cancel()
+            async with self._scope, self._tasks:
+                self._open = True
+                await self._read()
+        except TimeoutError:
+            pass  # the scope was left: see `end`
         finally:
-            self._ended = True
-            for key in self._held:
-                self._directory.release(key, self)
-            _STREAMS.labels(self._variant.label).dec()
+            self._close()
         if self._malformed is not None:
             raise self._malformed
+        if self._held_up:
+            self._reports.held_up()
+            raise ClientHeldUp
 
     def end(self) -> None:
-        """Ends the stream after the answer that is being written."""
-        self._ended = True
-        self._work.set()
+        """Ends the stream. An answer that is being written still reaches the client."""
+        if self._open:
+            self._open = False
+            self._scope.reschedule(asyncio.get_running_loop().time())
+
+    def _close(self) -> None:
+        self._open = False
+        if self._services.nodes is not None and self._registered is not None:
+            self._services.nodes.disconnected(self._registered)
+        self._directory.release(self._subscription.end())
+        self._directory.detach(self)
+        self._reports.closed()
+
+    # ---- for the directory ----
+
+    def holds(self, key: str) -> bool:
+        """Returns whether the client holds a canonical name."""
+        return self._subscription.holds(key)
 
     def changed(self, keys: Iterable[str]) -> None:
-        """Notes that what is behind these canonical names changed (`Holder`)."""
+        """Notes that what is behind these canonical names changed."""
         self._subscription.changed(keys)
-        self._work.set()
+        if self._open and self._subscription.has_work:
+            self._start_answering()
+
+    # ---- for the deadline of writes ----
+
+    @property
+    def write_under_way(self) -> int:
+        """The number of the write that is under way; 0 for none."""
+        return self._write_under_way
+
+    def held_up(self) -> None:
+        """Ends the stream since its client does not read."""
+        self._held_up = self._open
+        self.end()
 
     # ---- in ----
 
-    async def _read(self, requests: AsyncIterable[bytes]) -> None:
+    async def _read(self) -> None:
+        read, decode = self._client.read, self._variant.decode
         try:
-            async for data in requests:
-                self._receive(self._variant.decode(data))
-            self._half_closed = True
-            self._work.set()
+            while isinstance(data := await read(), bytes):
+                self._receive(decode(data))
+                if self._subscription.has_work:
+                    if self._answering or self._reports.acks + self._reports.nacks < self._writes:
+                        self._start_answering()
+                    else:
+                        await self._answer_at_once()
         except MalformedRequest as error:
-            _MALFORMED.labels(self._variant.label).inc()
-            self._log.warning("request cannot be decoded", reason=str(error))
+            self._reports.malformed(str(error))
             self._malformed = error
             self.end()
 
     def _receive(self, request: RequestT) -> None:
-        if request.node_id:
-            self._log = self._log.bind(node=request.node_id)
+        if self._node is None:
+            self._node = self._introduce(request.node)
         if (request.type_url or self._variant.implied_type) != SECRET:
-            if not self._foreign_type_seen:
-                self._foreign_type_seen = True
-                self._log.warning("requests for a type that is not served are left alone", type_url=request.type_url[:200])
+            self._reports.foreign_type(request.type_url)
             return
+        if not self._asked_for_secrets:
+            self._asked_for_secrets = True
+            if request.node is None:
+                # It may have come with a request for another type.
+                request = replace(request, node=self._node)
         outcome = self._subscription.receive(request)
-        self._update_held(outcome)
-        self._report(outcome)
-        if self._subscription.has_work:
-            self._work.set()
+        # Holds first: a name that is in both stays held.
+        if outcome.held:
+            self._directory.hold(outcome.held, outcome.resumed)
+            if outcome.resumed and self._registered is not None:
+                self._registered.resumed = True
+        if outcome.released:
+            self._directory.release(outcome.released)
+        self._reports.received(outcome)
 
-    def _update_held(self, outcome: RequestOutcome) -> None:
-        resumed = frozenset(outcome.resumed)
-        for key in outcome.held:
-            self._held.add(key)
-            self._directory.hold(key, self, has_version=key in resumed)
-        for key in outcome.released:
-            self._held.discard(key)
-            self._directory.release(key, self)
-
-    def _report(self, outcome: RequestOutcome) -> None:
-        label = self._variant.label
-        if outcome.stale:
-            _STALE.labels(label).inc()
-        if outcome.impossible_names:
-            _IMPOSSIBLE.labels(label).inc(outcome.impossible_names)
-        if outcome.unanswerable_names:
-            self._log.debug("names that are not UTF-8 are left unanswered", names=outcome.unanswerable_names)
-        if outcome.acknowledgement is not None:
-            self._report_acknowledgement(outcome.acknowledgement)
-
-    def _report_acknowledgement(self, acknowledgement: Acknowledgement) -> None:
-        fields = {"nonce": acknowledgement.nonce[:64], "version_info": ",".join(acknowledgement.versions)}
-        if acknowledgement.error is None:
-            self._acks.inc()
-            self._log.debug("answer accepted", **fields)
-        else:
-            _NACKS.labels(self._variant.label).inc()
-            self._log.warning("answer refused", **fields, code=acknowledgement.error.code, error=acknowledgement.error.message)
+    def _introduce(self, told: Node | None) -> Node:
+        """Takes the node of a first request, and decides what the client may have."""
+        node, client = told or Node(), self._client
+        self._grant = self._services.access.grant(client.identities, node.id, node.cluster)
+        self._reports.introduced(node.id)
+        if told is not None and self._services.nodes is not None:
+            self._registered = StreamNode(
+                node, self._variant.label, client.identities, client.connect_time, self._subscription, self._reports
+            )
+            self._services.nodes.connected(self._registered)
+        return node
 
     # ---- out ----
 
-    async def _write_answers(self) -> None:
+    async def _answer_at_once(self) -> None:
+        """Answers what is due if it is little and known, and has the rest answered."""
+        self._answering = True
+        batch = self._take()
+        if len(batch.claims) > _NAMES_AT_ONCE or batch.missing or batch.claims.needs_previous(batch.known):
+            self._run(self._answer_all(batch))
+            return
+        await self._answer(batch.claims, batch.known)
+        self._answering = False
+        if self._open and self._subscription.has_work:
+            self._start_answering()
+
+    def _start_answering(self) -> None:
+        """Has what is due answered; whoever is answering already does it."""
+        if not self._answering:
+            self._answering = True
+            self._run(self._answer_all())
+        elif self._new_work is not None:
+            self._new_work.set()
+
+    def _run(self, work: Coroutine[None, None, None]) -> None:
+        try:
+            self._tasks.create_task(work)
+        except RuntimeError:
+            work.close()  # the stream is ending
+
+    async def _answer_all(self, batch: _Batch | None = None) -> None:
+        """Answers until nothing is due; `batch` was taken already."""
         delays = RetryDelays(_FIRST_RETRY_SECONDS, _LONGEST_RETRY_SECONDS)
-        delay: float | None = None
-        while True:
-            await self._wait_for_work(delay)
-            if self._ended:
-                return
-            claims = self._subscription.take(NAMES_PER_STEP)
-            known = await self._directory.resolve(claim.key for claim in claims)
-            for response in self._subscription.answers(claims, known, self._directory.content):
-                await self._send(response)
-                if self._ended:
-                    return
-            if any(claim.key not in known for claim in claims):
-                delay = delays.next()
-            else:
-                delay = None
+        while self._open and (batch is not None or self._subscription.has_work):
+            if await self._answer_batch(batch or self._take()):
                 delays.reset()
-                if self._subscription.has_work:
-                    self._work.set()
-                elif self._half_closed:
-                    return
+            else:
+                await self._pause(delays.next())
+            batch = None
+        self._answering = False
 
-    async def _wait_for_work(self, delay: float | None) -> None:
-        """Waits until there is work, or until it is time to ask again for what the store did not answer (`delay`, in seconds)."""
-        if delay is None:
-            await self._work.wait()
-        else:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(delay):
-                    await self._work.wait()
-        self._work.clear()
+    def _take(self) -> _Batch:
+        claims = self._subscription.take(NAMES_PER_STEP)
+        known, missing = self._directory.recall(claims.keys, claims.told)
+        return _Batch(claims, known, missing)
 
-    async def _send(self, response: Response) -> None:
-        await self._write(self._variant.encode(response))
-        self._sent.inc(len(response.resources))
-        self._removals.inc(len(response.removed))
-        self._log.debug(
-            "answer sent",
-            nonce=response.nonce,
-            version_info=response.version_info,
-            resources=len(response.resources),
-            removed=len(response.removed),
-        )
+    async def _answer_batch(self, batch: _Batch) -> bool:
+        """Answers names, after the store was asked for those that are not known. Returns False when it did not answer for all of them."""
+        claims, known, missing = batch
+        if missing:
+            known |= await self._directory.resolve(missing, claims.told)
+        wanted = claims.needs_previous(known)
+        previous = await self._directory.resolve_previous(wanted) if wanted else {}
+        await self._answer(claims, known, previous)
+        return all(key in known for key in missing) and all(key in previous for key in wanted)
+
+    async def _answer(self, claims: Claims, known: Mapping[str, Known], previous: Mapping[str, Known] | None = None) -> None:
+        """Writes the answers for claims."""
+        answers = self._subscription.answers(claims, self._granted(known), self._fields, self._granted(previous or {}))
+        removed = 0
+        for response in answers:
+            data = self._variant.encode(response)
+            self._reports.sent(response)
+            removed += len(response.removed) - response.evicted
+            # Freed while it is in the processor's cache: a hundred streams take turns between two answers.
+            del response
+            self._writes = self._write_under_way = self._writes + 1
+            try:
+                await self._client.write(data)
+            except grpc.aio.InternalError:
+                # The client has gone; gRPC cancels the call soon, or has done so.
+                self.end()
+                return
+            self._write_under_way = 0
+        if removed:
+            unknown = sum(isinstance(found, Absence) and key not in claims.told for key, found in known.items())
+            if unknown:
+                self._reports.unknown(unknown)
+
+    def _fields(self, names: Sequence[bytes], secrets: Sequence[Versioned]) -> Sequence[bytes | None]:
+        return self._directory.fields(self._variant.form, names, cast("Sequence[KnownSecret | KnownVersion]", secrets))
+
+    def _granted(self, known: Mapping[str, Known]) -> Mapping[str, Known]:
+        allowed, denied = granted(known, self._grant)
+        if denied:
+            self._reports.denied(denied)
+        return allowed
+
+    async def _pause(self, seconds: float) -> None:
+        """Waits before the store is asked again, or until something else is asked for."""
+        self._new_work = asyncio.Event()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._new_work.wait()
+        self._new_work = None

@@ -1,107 +1,106 @@
-"""Bytes on the wire to and from the protocol's values.
+"""Answers on the wire: put together from bytes, without a protobuf object for any of them.
 
-Requests are decoded with mirror messages that have `bytes` where a stranger chooses the content (protos/certplane/wire/v1), so that no
-ClientHello and no HTTP request can make a message undecodable. Answers are put together from bytes: what is expensive (the serialised
-TlsCertificate) is made once and shared; only the few bytes around it differ between spellings of a name, and between streams.
+Protobuf allows it ("Last One Wins" and repeated fields in the encoding guide): a message is its fields one after the other, in any order.
+So what is expensive, the `resources` field of a secret, is made once, kept, and shared by all answers that bring it; an answer is these
+fields joined with the few bytes that are its own.
+
+Fields are those of Envoy's API with the numbers of protos/certplane/wire/v1/discovery.proto.
 """
 
-from envoy.extensions.transport_sockets.tls.v3 import common_pb2
-from google.protobuf.message import DecodeError
+from typing import Final
 
-from controlplane.api.certplane.wire.v1 import discovery_pb2 as wire
 from controlplane.core.redacted import SecretBytes
-from controlplane.xds.messages import DeltaRequest, ErrorDetail, MalformedRequest, Resource, Response, SotwRequest
-
-_NODE_ID_CHARACTERS = 200
-_ERROR_CHARACTERS = 500
+from controlplane.xds.messages import Response
+from controlplane.xds.type_urls import SECRET
 
 
-def decode_delta_request(data: bytes) -> DeltaRequest:
-    """Decodes a DeltaDiscoveryRequest.
+def _varint(number: int) -> bytes:
+    """Returns a base 128 varint (encoding guide, "Base 128 Varints")."""
+    if number < 0x80:
+        return bytes((number,))
+    septets = bytearray()
+    while number >= 0x80:
+        septets.append(number & 0x7F | 0x80)
+        number >>= 7
+    septets.append(number)
+    return bytes(septets)
 
-    Raises:
-        MalformedRequest: the bytes are no such message.
+
+def _tag(field: int) -> bytes:
+    """Returns the tag of a field of wire type 2: a length, and so many bytes."""
+    return _varint(field << 3 | 2)
+
+
+def _field(tag: bytes, content: bytes) -> bytes:
+    return tag + _varint(len(content)) + content
+
+
+# DeltaDiscoveryResponse and DiscoveryResponse have the same numbers for what both have.
+_VERSION_INFO: Final = _tag(1)
+_RESOURCES: Final = _tag(2)
+_NONCE: Final = _tag(5)
+_REMOVED_RESOURCES: Final = _tag(6)
+_RESPONSE_TYPE: Final = _field(_tag(4), SECRET.encode())
+
+_RESOURCE_VERSION: Final = _tag(1)
+_RESOURCE_ANY: Final = _tag(2)
+_RESOURCE_NAME: Final = _tag(3)
+
+_ANY_TYPE: Final = _field(_tag(1), SECRET.encode())
+_ANY_VALUE: Final = _tag(2)
+
+_SECRET_NAME: Final = _tag(1)
+_SECRET_TLS_CERTIFICATE: Final = _tag(2)
+
+_CERTIFICATE_CHAIN: Final = _tag(1)
+_PRIVATE_KEY: Final = _tag(2)
+_INLINE_BYTES: Final = _tag(2)
+
+
+def delta_field(name: bytes, version: str, content: SecretBytes) -> bytes:
+    """Returns a secret as a complete `resources` field of a DeltaDiscoveryResponse.
+
+    Args:
+        name: as the client spelled it: Envoy refuses a secret whose name is another than it asked for.
+        version: the xDS version of the resource.
+        content: a serialised TlsCertificate.
     """
-    try:
-        message = wire.DeltaDiscoveryRequest.FromString(data)
-    except DecodeError as error:
-        raise MalformedRequest("not a DeltaDiscoveryRequest") from error
-    return DeltaRequest(
-        type_url=message.type_url,
-        node_id=_shown(message.node.id, _NODE_ID_CHARACTERS),
-        subscribe=tuple(message.resource_names_subscribe),
-        unsubscribe=tuple(message.resource_names_unsubscribe),
-        initial_resource_versions={entry.key: entry.value.decode("utf-8", "replace") for entry in message.initial_resource_versions},
-        response_nonce=message.response_nonce,
-        error_detail=_error_detail(message),
-    )
+    packed = _any(name, content)
+    parts = (_field(_RESOURCE_VERSION, version.encode()), _RESOURCE_ANY, _varint(len(packed)), packed, _field(_RESOURCE_NAME, name))
+    return _field(_RESOURCES, b"".join(parts))
 
 
-def decode_sotw_request(data: bytes) -> SotwRequest:
-    """Decodes a DiscoveryRequest.
+def sotw_field(name: bytes, version: str, content: SecretBytes) -> bytes:
+    """Returns a secret as a complete `resources` field of a DiscoveryResponse, which has no version of a single resource.
 
-    Raises:
-        MalformedRequest: the bytes are no such message.
+    Args: see `delta_field`.
     """
-    try:
-        message = wire.DiscoveryRequest.FromString(data)
-    except DecodeError as error:
-        raise MalformedRequest("not a DiscoveryRequest") from error
-    return SotwRequest(
-        type_url=message.type_url,
-        node_id=_shown(message.node.id, _NODE_ID_CHARACTERS),
-        version_info=message.version_info,
-        resource_names=tuple(message.resource_names),
-        response_nonce=message.response_nonce,
-        error_detail=_error_detail(message),
-    )
+    del version
+    return _field(_RESOURCES, _any(name, content))
 
 
-def _error_detail(message: wire.DeltaDiscoveryRequest | wire.DiscoveryRequest) -> ErrorDetail | None:
-    if not message.HasField("error_detail"):
-        return None
-    return ErrorDetail(message.error_detail.code, _shown(message.error_detail.message, _ERROR_CHARACTERS))
-
-
-def _shown(content: bytes, characters: int) -> str:
-    """Returns a stranger's bytes as text fit for a log, cut to so many characters."""
-    return content[: 4 * characters].decode("utf-8", "backslashreplace")[:characters]
+def _any(name: bytes, content: SecretBytes) -> bytes:
+    """Returns the Secret inside its Any."""
+    certificate = content.reveal()
+    secret = b"".join((_field(_SECRET_NAME, name), _SECRET_TLS_CERTIFICATE, _varint(len(certificate)), certificate))
+    return b"".join((_ANY_TYPE, _ANY_VALUE, _varint(len(secret)), secret))
 
 
 def encode_delta_response(response: Response) -> bytes:
     """Serialises a DeltaDiscoveryResponse of secrets."""
-    return wire.DeltaDiscoveryResponse(
-        system_version_info=response.version_info,
-        resources=[_delta_resource(resource, response.type_url) for resource in response.resources],
-        type_url=response.type_url,
-        removed_resources=response.removed,
-        nonce=response.nonce,
-    ).SerializeToString()
+    tail = _RESPONSE_TYPE + _field(_NONCE, response.nonce.encode())
+    if response.version_info:
+        tail += _field(_VERSION_INFO, response.version_info.encode())
+    return b"".join((*response.fields, tail, *[_field(_REMOVED_RESOURCES, name) for name in response.removed]))
 
 
 def encode_sotw_response(response: Response) -> bytes:
     """Serialises a DiscoveryResponse of secrets. What does not exist cannot be said in it."""
-    return wire.DiscoveryResponse(
-        version_info=response.version_info,
-        resources=[_secret(resource, response.type_url) for resource in response.resources],
-        type_url=response.type_url,
-        nonce=response.nonce,
-    ).SerializeToString()
-
-
-def _delta_resource(resource: Resource, type_url: str) -> bytes:
-    return wire.Resource(name=resource.name, version=resource.version, resource=_secret(resource, type_url)).SerializeToString()
-
-
-def _secret(resource: Resource, type_url: str) -> bytes:
-    """Returns the Secret inside its Any. Envoy refuses a secret whose name is not spelled as it asked for it."""
-    secret = wire.Secret(name=resource.name, tls_certificate=resource.body)
-    return wire.Any(type_url=type_url, value=secret.SerializeToString()).SerializeToString()
+    tail = _RESPONSE_TYPE + _field(_NONCE, response.nonce.encode()) + _field(_VERSION_INFO, response.version_info.encode())
+    return b"".join((*response.fields, tail))
 
 
 def serialise_tls_certificate(certificate_chain: bytes, private_key: SecretBytes) -> SecretBytes:
     """Serialises envoy.extensions.transport_sockets.tls.v3.TlsCertificate with both parts inline; both are PEM."""
-    certificate = common_pb2.TlsCertificate()
-    certificate.certificate_chain.inline_bytes = certificate_chain
-    certificate.private_key.inline_bytes = private_key.reveal()
-    return SecretBytes(certificate.SerializeToString())
+    chain = _field(_CERTIFICATE_CHAIN, _field(_INLINE_BYTES, certificate_chain))
+    return SecretBytes(chain + _field(_PRIVATE_KEY, _field(_INLINE_BYTES, private_key.reveal())))

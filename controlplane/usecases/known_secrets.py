@@ -1,7 +1,9 @@
-"""Secrets that are ready to be sent: opened at most once each, kept for seconds."""
+"""Secrets that are ready to be sent: opened at most once each, put into the form of an answer once for all, kept for seconds."""
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
+from types import MappingProxyType
+from typing import Final
 
 import structlog
 from prometheus_client import Counter
@@ -10,6 +12,7 @@ from controlplane.core.certificate import CertificateRecord
 from controlplane.core.errors import SealingError
 from controlplane.core.ports import Opener
 from controlplane.core.redacted import SecretBytes
+from controlplane.usecases.cache_metrics import CacheMetrics
 from controlplane.usecases.tls_material import TlsCertificateSerialiser, certificate_chain_pem, private_key_pem
 from controlplane.xds.subscription import Absence
 
@@ -18,76 +21,119 @@ _log = structlog.get_logger(__name__)
 _OPENED = Counter("certplane_secret_opens_total", "Leaf keys opened to be served.")
 _OPEN_FAILURES = Counter("certplane_secret_open_failures_total", "Leaf keys that did not open or did not fit their certificate.")
 
+FieldForm = Callable[[bytes, str, SecretBytes], bytes]
+"""Makes the serialised `resources` field of an answer from the spelled name, the version, and the serialised TlsCertificate."""
+
+
+class KnownVersion:
+    """The version in force for a canonical name, without anything that could be sent."""
+
+    __slots__ = ("tenant", "version")
+
+    spelling = b""
+    fields: Mapping[FieldForm, bytes] = MappingProxyType({})
+    """None: see `KnownSecret.fields`."""
+
+    def __init__(self, version: str, tenant: str) -> None:
+        self.version = version
+        self.tenant = tenant
+
 
 class KnownSecret:
-    """A certificate that exists for a canonical name. Its leaf key is opened when the content is first asked for."""
+    """A certificate in force for a canonical name. Its leaf key is opened when a field is first asked for.
 
-    __slots__ = ("_content", "_opened", "key", "record")
+    What is not needed any more is dropped: the record when the key was opened, the TlsCertificate when it stands in a field.
+    """
+
+    __slots__ = ("_content", "_holding", "_place", "_record", "fields", "kept_until", "key", "spelling", "tenant", "version")
 
     def __init__(self, key: str, record: CertificateRecord) -> None:
-        self.key = key
-        self.record = record
+        self.key: Final = key
+        self.version: Final = record.version
+        self.tenant: Final = record.tenant
+        self.kept_until = 0.0
+        self.spelling: Final = key.encode()
+        self.fields: dict[FieldForm, bytes] = {}
+        """The ready field for the canonical spelling, by form."""
+        self._record: CertificateRecord | None = record
         self._content: SecretBytes | None = None
-        self._opened = False
+        self._holding: bytes | None = None
+        self._place = slice(0)
 
-    @property
-    def version(self) -> str:
-        """The xDS version."""
-        return self.record.version
+    def __repr__(self) -> str:
+        return f"KnownSecret({self.key}, {self.version})"
 
-    def content(self, opener: Opener, serialise: TlsCertificateSerialiser) -> SecretBytes | None:
-        """Returns the serialised TlsCertificate, or None when the leaf key does not open or is not the certificate's.
+    def open(self, opener: Opener, serialise: TlsCertificateSerialiser) -> bool:
+        """Returns whether the leaf key opens and is the certificate's. The first call opens, further ones say the same. Never raises."""
+        if self._record is not None:
+            record, self._record = self._record, None
+            self._content = _opened(record, opener, serialise)
+        return self._content is not None or self._holding is not None
 
-        Never raises. The first call opens, further ones return the same.
-        """
-        if not self._opened:
-            self._opened = True
-            self._content = self._open(opener, serialise)
-        return self._content
+    def field(self, form: FieldForm, name: bytes) -> bytes:
+        """Makes the field for a spelled name, and keeps that of the canonical spelling. `open` must have returned True."""
+        made = form(name, self.version, self._content or SecretBytes((self._holding or b"")[self._place]))
+        if name == self.spelling:
+            self.fields[form] = made
+            self._drop_content(made)
+        return made
 
-    def _open(self, opener: Opener, serialise: TlsCertificateSerialiser) -> SecretBytes | None:
-        record = self.record
-        try:
-            leaf_key = opener.open(record.sealed_leaf_key, record.seal_context)
-            content = serialise(certificate_chain_pem(record), private_key_pem(record, leaf_key))
-        except SealingError as error:
-            _OPEN_FAILURES.inc()
-            _log.warning("leaf key cannot be served", domain=record.fqdn, version_info=record.version, reason=str(error))
-            return None
-        except Exception as error:
-            # Only the kind of the error: its text and its frames may hold the leaf key.
-            _OPEN_FAILURES.inc()
-            _log.error("leaf key cannot be served", domain=record.fqdn, version_info=record.version, reason=type(error).__name__)
-            return None
-        _OPENED.inc()
-        return content
+    def _drop_content(self, field: bytes) -> None:
+        if self._content is None:
+            return
+        content = self._content.reveal()
+        start = field.find(content)
+        if start >= 0:
+            self._holding, self._place, self._content = field, slice(start, start + len(content)), None
 
 
-Known = KnownSecret | Absence
+def _opened(record: CertificateRecord, opener: Opener, serialise: TlsCertificateSerialiser) -> SecretBytes | None:
+    try:
+        leaf_key = opener.open(record.sealed_leaf_key, record.seal_context)
+        content = serialise(certificate_chain_pem(record), private_key_pem(record, leaf_key))
+    except SealingError as error:
+        _OPEN_FAILURES.inc()
+        _log.warning("leaf key cannot be served", domain=record.fqdn, version_info=record.version, reason=str(error))
+        return None
+    except Exception as error:
+        # Only the kind of the error: its text and its frames may hold the leaf key.
+        _OPEN_FAILURES.inc()
+        _log.error("leaf key cannot be served", domain=record.fqdn, version_info=record.version, reason=type(error).__name__)
+        return None
+    _OPENED.inc()
+    return content
+
+
+Known = KnownSecret | KnownVersion | Absence
 """What is known of a canonical name."""
 
 
 class KnownSecrets:
     """A small, short-lived cache by canonical name: what is not asked for again within seconds is forgotten."""
 
-    def __init__(self, limit: int, seconds: float, monotonic: Callable[[], float]) -> None:
+    def __init__(self, limit: int, seconds: float, monotonic: Callable[[], float], metrics: CacheMetrics) -> None:
+        self._metrics = metrics
         self._limit = limit
         self._seconds = seconds
         self._monotonic = monotonic
-        self._entries: OrderedDict[str, tuple[float, KnownSecret]] = OrderedDict()
+        self._entries: OrderedDict[str, KnownSecret] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def get(self, key: str) -> KnownSecret | None:
-        """Returns the secret unless its time is over. A hit does not prolong its time."""
-        entry = self._entries.get(key)
-        return entry[1] if entry is not None and self._monotonic() < entry[0] else None
+    def find(self, keys: Collection[str]) -> dict[str, KnownSecret]:
+        """Returns those of `keys` that are kept and whose time is not over. A hit does not prolong its time."""
+        self._expire()
+        entries = self._entries
+        found = {key: entries[key] for key in keys if key in entries}
+        self._metrics.asked(len(keys), len(found))
+        return found
 
     def put(self, secret: KnownSecret) -> None:
         """Keeps a secret for the cache's seconds, in place of the one before; drops the oldest when there are too many."""
         self._entries.pop(secret.key, None)
-        self._entries[secret.key] = (self._monotonic() + self._seconds, secret)
+        secret.kept_until = self._monotonic() + self._seconds
+        self._entries[secret.key] = secret
         if len(self._entries) > self._limit:
             self._entries.popitem(last=False)
 
@@ -101,9 +147,15 @@ class KnownSecrets:
 
     def purge(self) -> None:
         """Forgets what is over, so that no opened key stays because nobody asks."""
+        self._expire()
+        self._metrics.size(len(self._entries))
+
+    def _expire(self) -> None:
+        if not self._entries:
+            return
         now = self._monotonic()
         while self._entries:
-            key, (end, _) = next(iter(self._entries.items()))
-            if now < end:
+            key, secret = next(iter(self._entries.items()))
+            if now < secret.kept_until:
                 return
             del self._entries[key]

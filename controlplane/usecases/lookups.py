@@ -1,49 +1,62 @@
 """Look-ups that share: names asked for in one turn of the event loop go in one call, and a name on its way is not asked for twice."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import structlog
 from prometheus_client import Counter
 
-from controlplane.core.certificate import CertificateRecord
 from controlplane.core.errors import Unavailable
-from controlplane.core.ports import CertificateStore, NoCertificate
-from controlplane.usecases.known_secrets import Known
 
 _log = structlog.get_logger(__name__)
-
-_LOOKUPS = Counter("certplane_secret_lookups_total", "Look-ups of certificates, each for one or more names.")
-_NAMES = Counter("certplane_secret_lookup_names_total", "Names in look-ups of certificates.")
-_FAILURES = Counter("certplane_secret_lookup_failures_total", "Look-ups of certificates that the store did not answer.")
 
 LOOKUP_SECONDS = 5.0
 """How long the store may take for one look-up."""
 
-NAMES_PER_LOOKUP = 512
+NAMES_PER_LOOKUP = 256
+"""So many answers are taken in one go, which holds up others for a few milliseconds."""
 
 _ATTEMPTS = 3
 """A name is asked for anew when a change overtakes its look-up; after so many times it counts as not answered."""
 
+F = TypeVar("F")
+A = TypeVar("A")
+
+
+class LookupMetrics:
+    """The counters of one kind of look-up."""
+
+    def __init__(self, what: str, prefix: str) -> None:
+        """Makes counters whose names begin with `prefix`, for look-ups of `what`."""
+        self.calls = Counter(f"{prefix}s_total", f"Look-ups of {what}, each for one or more names.")
+        self.names = Counter(f"{prefix}_names_total", f"Names in look-ups of {what}.")
+        self.failures = Counter(f"{prefix}_failures_total", f"Look-ups of {what} that the store did not answer.")
+
+
+RECORDS = LookupMetrics("certificates in force", "certplane_secret_lookup")
+VERSIONS = LookupMetrics("versions, without certificates", "certplane_secret_version_lookup")
+PREVIOUS = LookupMetrics("certificates before those in force", "certplane_secret_previous_lookup")
+
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Generic[F]):
     """What the store says of a name. `wanted`: somebody is going to serve it, it is not only compared."""
 
     key: str
-    found: CertificateRecord | NoCertificate
+    found: F
     wanted: bool
 
 
-class _Flight:
+class _Flight(Generic[A]):
     """Names that are looked up together. `keys` says of each whether it is wanted; `found` is set when the store has answered."""
 
     __slots__ = ("found", "keys", "landed", "waiters")
 
     def __init__(self) -> None:
         self.keys: dict[str, bool] = {}
-        self.found: Mapping[str, Known] | None = None
+        self.found: Mapping[str, A] | None = None
         self.landed = False
         self.waiters: list[asyncio.Future[None]] = []
 
@@ -62,19 +75,30 @@ class _Flight:
                 waiter.set_result(None)
 
 
-class Lookups:
-    """Coalesced look-ups of one store, carried out in a task group."""
+class Lookups(Generic[F, A]):
+    """Coalesced look-ups of one kind, carried out in a task group."""
 
-    def __init__(self, certificates: CertificateStore, receive: Callable[[Sequence[Finding]], Mapping[str, Known]]) -> None:
+    def __init__(
+        self,
+        metrics: LookupMetrics,
+        look_up: Callable[[Sequence[str]], Awaitable[Mapping[str, F]]],
+        receive: Callable[[Sequence[Finding[F]]], Mapping[str, A]],
+    ) -> None:
         """Makes look-ups that hand each answer of the store to `receive`, and give those who wait what it returns.
 
-        `receive` is called once an answer, without a turn of the loop between the answer and the call.
+        `look_up` finds something for every name. `receive` is called once an answer, without a turn of the loop between the answer and
+        the call.
         """
-        self._certificates = certificates
+        self._look_up = look_up
         self._receive = receive
-        self._flights: dict[str, _Flight] = {}
-        self._boarding: _Flight | None = None
+        self._flights: dict[str, _Flight[A]] = {}
+        self._boarding: _Flight[A] | None = None
         self._tasks: asyncio.TaskGroup | None = None
+        self._metrics = metrics
+
+    def __len__(self) -> int:
+        """The names on their way."""
+        return len(self._flights)
 
     def open(self, tasks: asyncio.TaskGroup) -> None:
         """From here on look-ups are carried out, as tasks of this group. Before, and after `close`, nothing is answered."""
@@ -91,12 +115,12 @@ class Lookups:
             if flight is not None:
                 del flight.keys[key]
 
-    async def ask(self, keys: Sequence[str], *, wanted: bool) -> dict[str, Known]:
-        """Returns what there is for each name, or why there is nothing.
+    async def ask(self, keys: Collection[str], *, wanted: bool) -> dict[str, A]:
+        """Returns what `receive` made of each name.
 
         Names that the store did not answer for are absent. Never raises `Unavailable`.
         """
-        answers: dict[str, Known] = {}
+        answers: dict[str, A] = {}
         missing = keys
         for _ in range(_ATTEMPTS):
             if not missing:
@@ -113,7 +137,7 @@ class Lookups:
             missing = overtaken
         return answers
 
-    def _board(self, key: str, *, wanted: bool) -> _Flight:
+    def _board(self, key: str, *, wanted: bool) -> _Flight[A]:
         flight = self._flights.get(key)
         if flight is None:
             if self._boarding is None:
@@ -125,7 +149,7 @@ class Lookups:
         flight.keys[key] = wanted or flight.keys.get(key, False)
         return flight
 
-    def _call(self, flight: _Flight) -> None:
+    def _call(self, flight: _Flight[A]) -> None:
         """Has the flight leave in the next turn of the loop: whoever asks in this turn comes along."""
         departure = self._fly(flight)
         try:
@@ -138,30 +162,29 @@ class Lookups:
         departure.close()
         asyncio.get_running_loop().call_soon(self._land, flight)
 
-    async def _fly(self, flight: _Flight) -> None:
+    async def _fly(self, flight: _Flight[A]) -> None:
         if self._boarding is flight:
             self._boarding = None
         names = tuple(flight.keys)
         if not names:
             self._land(flight)
             return
-        _LOOKUPS.inc()
-        _NAMES.inc(len(names))
+        self._metrics.calls.inc()
+        self._metrics.names.inc(len(names))
         try:
             async with asyncio.timeout(LOOKUP_SECONDS):
-                records = await self._certificates.lookup(names)
-            findings = [Finding(key, records.get(key, NoCertificate.MISSING), wanted) for key, wanted in flight.keys.items()]
-            flight.found = self._receive(findings)
+                found = await self._look_up(names)
+            flight.found = self._receive([Finding(key, found[key], wanted) for key, wanted in flight.keys.items()])
         except (Unavailable, TimeoutError) as error:
-            _FAILURES.inc()
+            self._metrics.failures.inc()
             _log.warning("certificates cannot be looked up", names=len(names), reason=str(error) or type(error).__name__)
         except Exception:
-            _FAILURES.inc()
+            self._metrics.failures.inc()
             _log.exception("look-up of certificates failed", names=len(names))
         finally:
             self._land(flight)
 
-    def _land(self, flight: _Flight) -> None:
+    def _land(self, flight: _Flight[A]) -> None:
         if flight.landed:
             return
         if self._boarding is flight:

@@ -125,6 +125,7 @@ class Progress:
             not_before=chain.not_before,
             not_after=chain.not_after,
             issue_time=now,
+            tenant=self._spec.tenant,
         )
         renewal = renew_time(chain.not_before, chain.not_after, fqdn)
         omitted = tuple(name for name in self._spec.all_names if name.value not in order.names)

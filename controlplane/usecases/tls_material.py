@@ -4,12 +4,12 @@ from base64 import b64encode
 from functools import lru_cache
 from typing import Protocol
 
-from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 
 from controlplane.core.certificate import CertificateRecord
 from controlplane.core.errors import SealingError
+from controlplane.core.leaf_spki import certificate_spki, p256_key_spki
 from controlplane.core.redacted import SecretBytes
 
 _PEM_LINE = 64
@@ -44,17 +44,28 @@ def _pem(label: bytes, content: bytes) -> bytes:
 def private_key_pem(record: CertificateRecord, leaf_key: SecretBytes) -> SecretBytes:
     """Returns the leaf key as PEM PKCS#8, after a check that it is the key of the leaf certificate.
 
-    A client refuses every secret of an answer that holds one with a wrong key, so a wrong key must never leave.
+    A client refuses every secret of an answer that holds one with a wrong key, so a wrong key must never leave. What is checked is the
+    public key that stands beside the private one in the opened PKCS#8, against the one in the leaf, whatever the rest of the record says.
+    So a leaf key of an earlier certificate, or of another domain, is not served with this chain. That the private key is the one of the
+    public key beside it is not computed anew each time: the worker wrote both in one go, and since then the AEAD and the HMAC protect them.
 
     Raises:
         SealingError: `leaf_key` is not a private key in DER PKCS#8, the leaf certificate is damaged, or they do not belong together.
     """
     try:
-        key = serialization.load_der_private_key(leaf_key.reveal(), password=None)
-        belongs = x509.load_der_x509_certificate(record.leaf).public_key() == key.public_key()
+        belongs = _belongs(leaf_key, record.leaf)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         # Without the cause: a parser's message may quote what it could not parse.
         raise SealingError("the opened leaf key or the leaf certificate cannot be read") from None
     if not belongs:
         raise SealingError("the opened leaf key is not the key of the leaf certificate")
     return SecretBytes(_pem(b"PRIVATE KEY", leaf_key.reveal()))
+
+
+def _belongs(leaf_key: SecretBytes, leaf: bytes) -> bool:
+    """Returns whether a private key is that of a leaf certificate."""
+    spki = p256_key_spki(leaf_key.reveal())
+    if spki is None:
+        key = serialization.load_der_private_key(leaf_key.reveal(), password=None)
+        spki = key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return certificate_spki(leaf) == spki

@@ -1,8 +1,8 @@
 """Incremental xDS: one client's subscription on one stream (xDS page, "Incremental xDS").
 
-Each name that the client holds is in one of three states. OWED: the client asked for it and must be told, whatever it knows
-("Subscribing to Resources": a name may be asked for again, and the server must still provide it). CHECK: it may have changed, so
-the client is told only if what it was told is not true any more. SETTLED: nothing to say.
+Each name that the client holds is in one of three states (see `held_names`). OWED: the client asked for it and must be told, whatever it
+knows ("Subscribing to Resources": a name may be asked for again, and the server must still provide it). CHECK: it may have changed, so the
+client is told only if what it was told is not true any more. SETTLED: nothing to say.
 
     state      subscribe   changed    taken, then answered with
                                       version told before   another version   gone               uncertain          nothing known
@@ -11,180 +11,239 @@ the client is told only if what it was told is not true any more. SETTLED: nothi
     CHECK      OWED        CHECK      SETTLED               resource, SETTLED removed (2)        SETTLED (3)        CHECK
     SETTLED    OWED        CHECK      -                     -                 -                  -                  -
 
-    unsubscribe leads from every state to (none), without an answer ("Unsubscribing from Resources").
+    unsubscribe leads from every state to (none), without an answer ("Unsubscribing from Resources") (4).
     (1) CHECK instead when the first request of the stream says which version the client holds (`initial_resource_versions`).
     (2) Once; a client that was told so already is not told again.
     (3) Without an answer: the version that the client holds may well be good, and only a resource that is gone for certain is taken
     away. A resource that exists but cannot be made is uncertain too.
+    (4) Except while the client subscribes to the wildcard: it cannot know whether it still gets the resource by that, so it is told that
+    it does not.
 
-Nonces pair an answer with its ACK or NACK and never block: subscriptions in a request with an old nonce count. A NACK changes no state:
-the client goes on with what it has, and sending it the same again would only be refused again. After a reconnection the client says
-which versions it has, and what differs is sent.
+Requests:
 
-Strangers decide what an edge asks for, and each spelling of a name is one more secret in its memory. So a client is given so many
-resources at most: what it fetched longest ago is removed, in the answer that brings a new one, and forgotten; a client that needs it
-asks again. What the client waits for is never removed in this way.
+    first request                 names wait, or are compared if it says which versions the client has. "The reconnecting client must
+                                  provide the server with all resource names it is interested in": what it has versions of without asking
+                                  for it is not held. If it asks for the wildcard, such names came by that; they are answered as removed.
+    node                          counts in the first request; later ones need not repeat it ("Basic Protocol Overview")
+    nonce of ours                 an ACK, or a NACK if there is an error; see `refusals` for what a NACK leads to
+    any other nonce               means nothing. No nonce blocks: "the server must honor changes to the subscription state even if the
+                                  nonce is stale"
+    name in both lists            is subscribed: to be told of a name that is not wanted is harmless, to wait for one is not
+    name twice in a list          counts once: an answer must not name a resource twice ("Duplicate Resource Names")
+    name that cannot exist        (see `resource_names`) is answered as removed at once and not kept, so that strangers' names take no room
+    name that is not UTF-8        is not answered at all: the answer would be refused and the stream with it
+    `*`, or a first request       the wildcard. There is no list of everything: `*` is answered as a name that cannot exist
+      without any name
 
-Where the page leaves a choice:
-- A name in both lists of a request is subscribed: to be told of a name that is not wanted is harmless, to wait for one is not.
-- A name that cannot exist (see `resource_names`) is answered as removed at once and not kept, so that strangers' names take no room.
-  The wildcard `*` is such a name: there is no list of everything. A first request without names is a wildcard by the page's historical
-  rule, and is answered as if it had said `*`.
-- A name that is not UTF-8 is not answered at all: the answer would be refused and the stream with it.
+A client whose node says so is bounded in what it holds: see `eviction`.
 """
 
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from controlplane.xds.cutting import cut
-from controlplane.xds.messages import MAX_RESPONSE_RESOURCES, DeltaRequest, RequestOutcome, Resource, Response
-from controlplane.xds.resource_names import WILDCARD, canonical_name, is_answerable
-from controlplane.xds.subscription import REMOVED, Absence, Claim, HeldName, NameTable, SentAnswers, V
+from controlplane.xds.eviction import EVICTION_BYTES, Refetches, Room
+from controlplane.xds.held_names import HeldNames
+from controlplane.xds.messages import MAX_RESPONSE_RESOURCES, DeltaRequest, RequestOutcome, Response
+from controlplane.xds.refusals import Refusals
+from controlplane.xds.resource_names import WILDCARD, is_answerable
+from controlplane.xds.selection import NAME_OVERHEAD_BYTES, ROOM_BYTES, Selection, Selector
+from controlplane.xds.sent_answers import SentAnswer
+from controlplane.xds.spellings import SPELLINGS, Spellings
+from controlplane.xds.subscription import Absence, Claims, Fields, Limits, V
+
+_NO_LIMITS = Limits()
 
 
 class DeltaSubscription:
-    """The subscription of one client to one type of resource, on one stream of incremental xDS. See the table above."""
+    """The subscription of one client to one type of resource, on one stream of incremental xDS. See the tables above."""
 
-    def __init__(self, type_url: str, max_resources: int | None = None) -> None:
-        """Makes a subscription without names. The client is given `max_resources` at most; None: as many as it asks for.
-
-        Raises:
-            ValueError: `max_resources` is less than one answer may bring.
-        """
-        if max_resources is not None and max_resources < MAX_RESPONSE_RESOURCES:
-            raise ValueError(f"max_resources is less than {MAX_RESPONSE_RESOURCES}")
+    def __init__(self, type_url: str, limits: Limits = _NO_LIMITS, spellings: Spellings = SPELLINGS) -> None:
+        """Makes a subscription without names. The limits bind a client whose node says that strangers decide what it asks for."""
         self._type_url = type_url
-        self._max_resources = max_resources
-        self._fetched: dict[bytes, None] = {}
-        self._names = NameTable()
-        self._sent = SentAnswers()
-        self._owed: dict[bytes, None] = {}
-        self._check: dict[bytes, None] = {}
-        self._impossible: dict[bytes, None] = {}
+        self._limits = limits
+        self._spellings = spellings
+        self._names = HeldNames()
+        self._refusals = Refusals(self._names)
+        self._refetches = Refetches()
+        self._room: Room | None = None
+        self._most = MAX_RESPONSE_RESOURCES
+        self._removals: dict[bytes, None] = {}
         self._first = True
+        self._wildcard = False
+
+    # ---- in ----
 
     def receive(self, request: DeltaRequest) -> RequestOutcome:
         """Takes a request."""
         first, self._first = self._first, False
-        held_versions: Mapping[bytes, str] = request.initial_resource_versions if first else {}
-        acknowledgement = self._sent.acknowledge(request.response_nonce, request.error_detail)
-        for name in request.unsubscribe:
-            self._unsubscribe(name)
-        if first and not request.subscribe:
-            self._impossible[WILDCARD] = None
-        impossible = unanswerable = 0
-        resumed: list[str] = []
-        for name in request.subscribe:
-            key = canonical_name(name)
-            if key is not None:
-                held_version = held_versions.get(name)
-                if held_version:
-                    resumed.append(key)
-                self._subscribe(name, key, held_version)
-                continue
-            impossible += 1
-            if is_answerable(name):
-                self._impossible[name] = None
-            else:
-                unanswerable += 1
-        held, released = self._names.net_changes()
-        return RequestOutcome(acknowledgement, held, released, False, impossible, unanswerable, tuple(resumed))
+        if first:
+            self._begin(request)
+        acknowledgement = self._refusals.acknowledge(request.response_nonce, request.error_detail)
+        if request.error_detail is not None and self._room is not None:
+            self._room.recount()
+        if request.unsubscribe:
+            self._unsubscribe(request)
+        held: tuple[str, ...] = ()
+        resumed: tuple[str, ...] = ()
+        impossible: Sequence[bytes] = ()
+        unanswerable = 0
+        if request.subscribe:
+            parsed = self._spellings.parse(request.subscribe)
+            impossible = parsed.impossible
+            if impossible:
+                unanswerable = self._refuse_impossible(impossible)
+            if self._removals:
+                for name in self._removals.keys() & parsed.possible.keys():
+                    del self._removals[name]
+            held, fetched_again = self._names.subscribe(parsed, self._refusals.isolated)
+            if fetched_again:
+                self._refetches.add(fetched_again)
+            if self._room is not None and (returned := self._room.subscribed(parsed.possible)):
+                self._refetches.add(returned)
+            if first and request.initial_resource_versions:
+                resumed = self._names.resume(request.initial_resource_versions)
+                if self._room is not None:
+                    self._room.told(self._names.check)
+            if self._room is not None and (overdue := self._room.overdue()):
+                self._removals.update(dict.fromkeys(self._forget(overdue)))
+        if first and self._wildcard:
+            unasked = request.initial_resource_versions.keys() - self._names.told.keys()
+            self._removals.update((name, None) for name in unasked if is_answerable(name))
+        released = self._names.take_released()
+        return RequestOutcome(acknowledgement, held, released, False, len(impossible), unanswerable, resumed)
 
-    def _subscribe(self, name: bytes, key: str, held_version: str | None) -> None:
-        entry = self._names.hold(name, key)
-        if held_version:
-            entry.told = held_version
-            self._fetched[name] = None
-            self._check[name] = None
-        else:
-            self._check.pop(name, None)
-            self._owed[name] = None
+    def _begin(self, request: DeltaRequest) -> None:
+        """Reads what only the first request says."""
+        if not request.subscribe and not request.unsubscribe:
+            self._wildcard = True
+            self._removals[WILDCARD] = None
+        node = request.node
+        if node is not None and node.metadata.on_demand and self._limits != _NO_LIMITS:
+            self._room = Room(self._names, self._limits, node.metadata.pinned)
+            bounds = (self._limits.max_resources, self._limits.max_spellings)
+            self._most = min(MAX_RESPONSE_RESOURCES, *(bound for bound in bounds if bound is not None))
 
-    def _unsubscribe(self, name: bytes) -> None:
-        self._names.release(name)
-        for due in (self._owed, self._check, self._impossible, self._fetched):
-            due.pop(name, None)
+    def _unsubscribe(self, request: DeltaRequest) -> None:
+        subscribed = set(request.subscribe)
+        if WILDCARD in request.unsubscribe:
+            self._wildcard = False
+        names = [name for name in request.unsubscribe if name not in subscribed]
+        forgotten = self._forget(names)
+        for name in names:
+            self._removals.pop(name, None)
+        if self._wildcard:
+            self._removals.update(dict.fromkeys(forgotten))
+
+    def _refuse_impossible(self, names: Sequence[bytes]) -> int:
+        """Has names that cannot exist answered as removed; returns how many cannot be answered."""
+        self._wildcard = self._wildcard or WILDCARD in names
+        answerable = [name for name in names if is_answerable(name)]
+        self._removals.update(dict.fromkeys(answerable))
+        return len(names) - len(answerable)
+
+    def _forget(self, names: Iterable[bytes]) -> Sequence[bytes]:
+        forgotten = self._names.forget(names)
+        if forgotten:
+            self._refusals.forget(forgotten)
+            if self._room is not None:
+                self._room.forgotten(forgotten)
+        return forgotten
 
     def changed(self, keys: Iterable[str]) -> None:
         """Notes that the resources behind these canonical names may have changed."""
-        for key in keys:
-            for name in self._names.spellings(key):
-                if name not in self._owed:
-                    self._check[name] = None
+        self._names.changed(keys)
+
+    def end(self) -> Sequence[str]:
+        """Forgets everything. See `Subscription.end`."""
+        self._removals.clear()
+        self._refusals = Refusals(self._names)
+        return self._names.end()
+
+    # ---- out ----
 
     @property
     def has_work(self) -> bool:
         """Whether `take` or `answers` has something to give."""
-        return bool(self._owed or self._check or self._impossible)
+        return bool(self._names.owed or self._names.check or self._removals or self._refusals.has_work)
 
-    def take(self, limit: int) -> Sequence[Claim]:
-        """Hands out up to `limit` names that an answer is due for, those that a client waits for first."""
-        claims: list[Claim] = []
-        for due, owed in ((self._owed, True), (self._check, False)):
-            for name in list(islice(due, limit - len(claims))):
-                del due[name]
-                entry = self._names.get(name)
-                if entry is not None:
-                    claims.append(Claim(name, entry.key, owed))
-        return claims
+    def take(self, limit: int) -> Claims:
+        """Hands out up to `limit` names that an answer is due for: those that go alone, those that a client waits for, then others."""
+        alone = self._refusals.take()
+        if alone is not None:
+            keys = [self._names.key(name) for name in alone.names]
+            return Claims(alone.names, keys, {}, self._refusals.marked(alone.names), alone.removed, alone=True)
+        due = self._names.take(limit)
+        removed, self._removals = tuple(self._removals), {}
+        return Claims(due.names, due.keys, due.told, self._refusals.marked(due.names), removed)
 
-    def answers(self, claims: Sequence[Claim], known: Mapping[str, V | Absence], body: Callable[[V], bytes | None]) -> Iterator[Response]:
+    def answers(
+        self, claims: Claims, known: Mapping[str, V | Absence], fields: Fields[V], previous: Mapping[str, V | Absence] | None = None
+    ) -> Iterator[Response]:
         """Makes the answers for claims. See `Subscription.answers`."""
-        for resources, removed in cut(self._items(claims, known, body)):
-            versions = [resource.version for resource in resources]
-            nonce = self._sent.next_nonce(versions)
-            yield Response(self._type_url, nonce, versions[-1] if versions else "", resources, removed)
+        selector = Selector(self._names, self._refusals, claims, known=known, previous=previous, most=self._most)
+        removed: Sequence[bytes] = claims.removed
+        while removed or selector.has_more():
+            # Some of them may be held since they were handed out.
+            told, removed = _cut([name for name in removed if name not in self._names.told])
+            selection = selector.select()
+            contents = selector.serialise(selection, fields, beside=told, reserved=0 if self._room is None else EVICTION_BYTES)
+            evicted = self._tell(selection)
+            if selection.names or selection.removed or told or evicted:
+                if claims.alone and evicted:
+                    yield self._answer(selection, contents, told, ())
+                    yield self._answer(Selection(0), (), (), evicted)
+                else:
+                    yield self._answer(selection, contents, told, evicted)
 
-    def _items(
-        self, claims: Sequence[Claim], known: Mapping[str, V | Absence], body: Callable[[V], bytes | None]
-    ) -> Iterator[Resource | bytes]:
-        impossible, self._impossible = self._impossible, {}
-        yield from impossible
-        claimed = {claim.name for claim in claims}
-        for claim in claims:
-            entry = self._names.get(claim.name)
-            if entry is None:
-                continue  # unsubscribed since it was taken
-            if claim.key not in known:
-                self._put_back(claim)
-                continue
-            item = _fulfil(claim, entry, known[claim.key], body)
-            if item is None:
-                continue
-            self._fetched.pop(claim.name, None)
-            yield item
-            if isinstance(item, Resource) and self._names.get(claim.name) is entry:
-                self._fetched[claim.name] = None
-                yield from self._evict(claimed)
+    def _tell(self, selection: Selection[V]) -> Sequence[bytes]:
+        """Notes what the client is told; returns what is evicted to make room."""
+        if selection.removed:
+            self._names.tell_removed(selection.removed, selection.removed_befores)
+            if self._room is not None:
+                self._forget(self._room.removed(selection.removed))
+        if selection.names:
+            self._names.tell(selection.names, selection.versions, selection.befores)
+            if self._room is not None:
+                self._room.told(selection.names)
+                if evicted := self._room.evict(selection.names):
+                    return self._forget(evicted)
+        return ()
 
-    def _evict(self, claimed: Container[bytes]) -> Iterator[bytes]:
-        """Forgets what is too much, and yields it to be removed: never a name of the same answer, nor one that the client waits for."""
-        if self._max_resources is None or len(self._fetched) <= self._max_resources:
-            return
-        idle = (name for name in self._fetched if name not in self._owed and name not in claimed)
-        evicted = list(islice(idle, len(self._fetched) - self._max_resources))
-        for name in evicted:
-            self._unsubscribe(name)
-        yield from evicted
+    def _answer(self, selection: Selection[V], contents: Sequence[bytes], told: Sequence[bytes], evicted: Sequence[bytes]) -> Response:
+        names, versions = tuple(selection.names), tuple(selection.versions)
+        removed = (*told, *selection.removed, *evicted)
+        befores = dict(zip(selection.removed, selection.removed_befores, strict=True)) if selection.removed else {}
+        nonce = self._refusals.sent.add(SentAnswer(names, versions, selection.befores, removed, befores, selection.substituted))
+        return Response(self._type_url, nonce, versions[-1] if versions else "", names, versions, tuple(contents), removed, len(evicted))
 
-    def _put_back(self, claim: Claim) -> None:
-        if claim.owed:
-            self._check.pop(claim.name, None)
-            self._owed[claim.name] = None
-        elif claim.name not in self._owed:
-            self._check[claim.name] = None
+    # ---- shown ----
+
+    def holds(self, key: str) -> bool:
+        """Returns whether the client holds this canonical name, in any spelling."""
+        return self._names.holds(key)
+
+    @property
+    def held_count(self) -> int:
+        """How many names the client has a version of."""
+        return self._names.count
+
+    def held(self) -> Iterable[tuple[bytes, str]]:
+        """Returns the names that the client has, with the version told, those first that were asked for longest ago."""
+        return self._names.versions()
+
+    def refetched(self) -> Mapping[bytes, int]:
+        """Returns how often names were asked for again. See `Subscription.refetched`."""
+        return self._refetches.counts
+
+    def refused(self) -> Mapping[bytes, str]:
+        """Returns the names whose version is marked bad, with that version."""
+        return self._refusals.shown()
 
 
-def _fulfil(claim: Claim, entry: HeldName, resource: V | Absence, body: Callable[[V], bytes | None]) -> Resource | bytes | None:
-    """Returns what to tell the client: a resource, a name as removed, or nothing; notes in the entry what it was told."""
-    if not isinstance(resource, Absence):
-        if not claim.owed and resource.version == entry.told:
-            return None
-        content = body(resource)
-        if content is not None:
-            entry.told = resource.version
-            return Resource(claim.name, resource.version, content)
-    if not claim.owed and (entry.told == REMOVED or (entry.told is not None and resource is not Absence.GONE)):
-        return None
-    entry.told = REMOVED
-    return claim.name
+def _cut(names: Sequence[bytes]) -> tuple[Sequence[bytes], Sequence[bytes]]:
+    """Returns the names that fit into half an answer, one at least, and the others."""
+    room = ROOM_BYTES // 2
+    for index, name in enumerate(names):
+        room -= len(name) + NAME_OVERHEAD_BYTES
+        if room < 0 and index:
+            return names[:index], names[index:]
+    return names, []

@@ -21,135 +21,197 @@ whoever sent it waits for nothing.
 
 "Grouping Resources into Responses" lets a server of secrets answer with what changed only, but a client that reads an answer as the
 whole state then misses what it had before. So the whole state is sent whenever the subscription has `WHOLE_STATE_NAMES` names or fewer;
-with more the answer would grow with every name, and holds what is due only.
+with more the answer would grow with every name, and holds what is due only. So do the answers that follow a NACK (see `refusals`); the
+next whole state leaves out what is marked bad, unless the client has the previous resource.
 
 The first request of a stream is answered in full whatever its `version_info` says: it does not tell for which names the client had it.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from controlplane.xds.cutting import cut
-from controlplane.xds.messages import MAX_RESPONSE_RESOURCES, RequestOutcome, Resource, Response, SotwRequest
-from controlplane.xds.resource_names import canonical_name, is_answerable
-from controlplane.xds.subscription import Absence, Claim, HeldName, NameTable, SentAnswers, V
+from controlplane.xds.held_names import HeldNames
+from controlplane.xds.messages import RequestOutcome, Response, SotwRequest
+from controlplane.xds.refusals import Refusals
+from controlplane.xds.resource_names import is_answerable
+from controlplane.xds.selection import ROOM_BYTES, Selection, Selector, count_fitting, make
+from controlplane.xds.sent_answers import SentAnswer
+from controlplane.xds.spellings import SPELLINGS, Parsed, Spellings
+from controlplane.xds.subscription import Absence, Claims, Fields, V
 
-WHOLE_STATE_NAMES = MAX_RESPONSE_RESOURCES
+WHOLE_STATE_NAMES = 64
 
 
 class SotwSubscription:
     """The subscription of one client to one type of resource, on one state-of-the-world stream. See the table above."""
 
-    def __init__(self, type_url: str) -> None:
+    def __init__(self, type_url: str, spellings: Spellings = SPELLINGS) -> None:
+        """Makes a subscription without names. It has no bound: nothing can be taken away from its client."""
         self._type_url = type_url
-        self._names = NameTable()
-        self._sent = SentAnswers()
-        self._owed: dict[bytes, None] = {}
-        self._check: dict[bytes, None] = {}
+        self._spellings = spellings
+        self._names = HeldNames()
+        self._refusals = Refusals(self._names)
         self._first = True
         self._nothing_owed = False
 
+    # ---- in ----
+
     def receive(self, request: SotwRequest) -> RequestOutcome:
         """Takes a request."""
-        last_nonce = self._sent.last_nonce
-        acknowledgement = self._sent.acknowledge(request.response_nonce, request.error_detail)
+        last_nonce = self._refusals.sent.last_nonce
+        acknowledgement = self._refusals.acknowledge(request.response_nonce, request.error_detail)
         if last_nonce and request.response_nonce != last_nonce:
             return RequestOutcome(acknowledgement, stale=True)
-        wanted = {name: canonical_name(name) for name in request.resource_names}
-        for name in [name for name in self._names if name not in wanted]:
-            self._names.release(name)
-            self._owed.pop(name, None)
-            self._check.pop(name, None)
-        for name, key in wanted.items():
-            if key is not None and self._names.get(name) is None:
-                self._names.hold(name, key)
-                self._owed[name] = None
-        held, released = self._names.net_changes()
-        self._nothing_owed = not self._names and (self._first or self._nothing_owed)
+        wanted = self._spellings.parse(request.resource_names)
+        held = self._subscribe(wanted)
+        self._nothing_owed = not self._names.told and (self._first or self._nothing_owed)
         self._first = False
-        impossible = [name for name, key in wanted.items() if key is None]
-        unanswerable = sum(not is_answerable(name) for name in impossible)
-        return RequestOutcome(acknowledgement, held, released, False, len(impossible), unanswerable)
+        unanswerable = sum(not is_answerable(name) for name in wanted.impossible)
+        released = self._names.take_released()
+        return RequestOutcome(acknowledgement, held, released, False, len(wanted.impossible), unanswerable)
+
+    def _subscribe(self, wanted: Parsed) -> tuple[str, ...]:
+        """Holds these names and no others; returns the canonical names that are held since now."""
+        told = self._names.told
+        if wanted.possible.keys() == told.keys():
+            return ()
+        self._refusals.forget(self._names.forget([name for name in told if name not in wanted.possible]))
+        new = {name: key for name, key in wanted.possible.items() if name not in told}
+        held, _ = self._names.subscribe(Parsed(new, [name for name in wanted.respelled if name in new]))
+        return held
 
     def changed(self, keys: Iterable[str]) -> None:
         """Notes that the resources behind these canonical names may have changed."""
-        for key in keys:
-            for name in self._names.spellings(key):
-                if name not in self._owed:
-                    self._check[name] = None
+        self._names.changed(keys)
+
+    def end(self) -> Sequence[str]:
+        """Forgets everything. See `Subscription.end`."""
+        self._nothing_owed = False
+        self._refusals = Refusals(self._names)
+        return self._names.end()
+
+    # ---- out ----
 
     @property
     def has_work(self) -> bool:
         """Whether `take` or `answers` has something to give."""
-        return bool(self._owed or self._check or self._nothing_owed)
+        return bool(self._names.owed or self._names.check or self._nothing_owed or self._refusals.has_work)
 
     @property
     def _whole(self) -> bool:
-        return len(self._names) <= WHOLE_STATE_NAMES
+        return len(self._names.told) <= WHOLE_STATE_NAMES
 
-    def take(self, limit: int) -> Sequence[Claim]:
-        """Hands out up to `limit` names that an answer is due for, or all names when the whole state is to be sent."""
-        if not self.has_work:
-            return ()
-        if self._whole:
-            owed, self._owed, self._check = self._owed, {}, {}
-            return [Claim(name, entry.key, name in owed) for name, entry in self._names.items()]
-        claims: list[Claim] = []
-        for due, is_owed in ((self._owed, True), (self._check, False)):
-            for name in list(islice(due, limit - len(claims))):
-                del due[name]
-                entry = self._names.get(name)
-                if entry is not None:
-                    claims.append(Claim(name, entry.key, is_owed))
-        return claims
+    def take(self, limit: int) -> Claims:
+        """Hands out names: those that go alone, or all of them when the whole state is to be sent, or up to `limit` that are due."""
+        alone = self._refusals.take()
+        if alone is not None:
+            return self._claims(alone.names, alone=True)
+        if not self._whole:
+            due = self._names.take(limit)
+            return Claims(due.names, due.keys, due.told, self._refusals.marked(due.names))
+        if not (self._names.owed or self._names.check):
+            return Claims()
+        self._names.take(WHOLE_STATE_NAMES)
+        return self._claims([name for name in self._names.told if name not in self._refusals.isolated])
 
-    def answers(self, claims: Sequence[Claim], known: Mapping[str, V | Absence], body: Callable[[V], bytes | None]) -> Iterator[Response]:
+    def _claims(self, names: Sequence[bytes], *, alone: bool = False) -> Claims:
+        return Claims(names, [self._names.key(name) for name in names], {}, self._refusals.marked(names), alone=alone)
+
+    def answers(
+        self, claims: Claims, known: Mapping[str, V | Absence], fields: Fields[V], previous: Mapping[str, V | Absence] | None = None
+    ) -> Iterator[Response]:
         """Makes the answers for claims. See `Subscription.answers`. The whole state waits until everything in it is known."""
         if self._nothing_owed:
             self._nothing_owed = False
-            yield Response(self._type_url, self._sent.next_nonce(()), self._version_info())
+            yield self._answer(Selection(0), ())
             return
-        whole = self._whole
-        unknown = [claim for claim in claims if claim.key not in known]
-        incomplete = whole and (bool(unknown) or not {claim.name for claim in claims}.issuperset(self._names))
-        for claim in claims if incomplete else unknown:
-            self._put_back(claim)
-        if incomplete:
+        if self._whole and not claims.alone and not self._is_complete(claims, known, previous or {}):
+            for name, key in zip(claims.names, claims.keys, strict=True):
+                if name in self._names.told and name not in self._refusals.isolated:
+                    self._names.put_back(name, key)
             return
-        present: list[tuple[bytes, HeldName, V]] = []
-        news: list[tuple[bytes, HeldName, V]] = []
-        for claim in claims:
-            entry, resource = self._names.get(claim.name), known.get(claim.key)
-            if entry is None or resource is None:
+        whole = self._whole and not claims.alone
+        selector = Selector(self._names, self._refusals, claims, known=known, previous=previous)
+        while selector.has_more():
+            selection = selector.select()
+            contents = selector.serialise(selection, fields)
+            self._names.tell(selection.names, selection.versions, selection.befores)
+            self._names.tell_removed(selection.removed, selection.removed_befores)
+            if whole and not selector.has_more() and selection.names:
+                contents = self._add_settled(selection, contents, claims, fields, known=known, previous=previous or {})
+            whole = False
+            if selection.names:
+                yield self._answer(selection, contents)
+
+    def _is_complete(self, claims: Claims, known: Mapping[str, V | Absence], previous: Mapping[str, V | Absence]) -> bool:
+        """Returns whether the claims are all names, none was asked for since, and everything is known of them."""
+        if self._names.owed or not set(claims.names).issuperset(self._names.told.keys() - self._refusals.isolated):
+            return False
+        held = [key for name, key in zip(claims.names, claims.keys, strict=True) if name in self._names.told]
+        return all(key in known for key in held) and all(key in previous for key in claims.needs_previous(known))
+
+    def _add_settled(
+        self,
+        selection: Selection[V],
+        contents: Sequence[bytes],
+        claims: Claims,
+        fields: Fields[V],
+        *,
+        known: Mapping[str, V | Absence],
+        previous: Mapping[str, V | Absence],
+    ) -> Sequence[bytes]:
+        """Adds what the client has already to what is new, to make the whole state of it; returns the fields of both."""
+        settled: Selection[V] = Selection(0)
+        selected = {*selection.names, *selection.removed}
+        for name, key in zip(claims.names, claims.keys, strict=True):
+            told = self._names.told.get(name)
+            if not told or name in selected:
                 continue
-            if isinstance(resource, Absence):
-                if resource is Absence.GONE:
-                    entry.told = None
-                continue
-            present.append((claim.name, entry, resource))
-            if (claim.owed or entry.told != resource.version) and body(resource) is not None:
-                news.append(present[-1])
-        for resources, _ in cut(_items(present if whole and news else news, body)):
-            nonce = self._sent.next_nonce(resource.version for resource in resources)
-            yield Response(self._type_url, nonce, self._version_info(), resources)
+            for source in (known, previous):
+                value = source.get(key)
+                if value is not None and not isinstance(value, Absence) and value.version == told:
+                    settled.add(name, value, told)
+                    selection.substituted += [name] if source is previous else []
+                    break
+        more = make(settled, fields)
+        count = count_fitting(more, ROOM_BYTES - sum(map(len, contents)))
+        selection.names += settled.names[:count]
+        selection.versions += settled.versions[:count]
+        selection.befores += settled.befores[:count]
+        return (*contents, *more[:count])
 
-    def _put_back(self, claim: Claim) -> None:
-        if claim.name not in self._owed and self._names.get(claim.name) is not None:
-            (self._owed if claim.owed else self._check)[claim.name] = None
+    def _answer(self, selection: Selection[V], contents: Sequence[bytes]) -> Response:
+        names, versions = tuple(selection.names), tuple(selection.versions)
+        nonce = self._refusals.sent.add(SentAnswer(names, versions, selection.befores, substituted=selection.substituted))
+        return Response(self._type_url, nonce, _version_info(names, versions), names, versions, tuple(contents))
 
-    def _version_info(self) -> str:
-        """Returns a version of everything that the client was told: the same on every replica, another after any change."""
-        digest = hashlib.sha256()
-        for name, version in sorted((name, entry.told) for name, entry in self._names.items() if entry.told):
-            digest.update(len(name).to_bytes(4, "big") + name + version.encode())
-        return digest.hexdigest()[:32]
+    # ---- shown ----
+
+    def holds(self, key: str) -> bool:
+        """Returns whether the client holds this canonical name, in any spelling."""
+        return self._names.holds(key)
+
+    @property
+    def held_count(self) -> int:
+        """How many names the client has a version of."""
+        return self._names.count
+
+    def held(self) -> Iterable[tuple[bytes, str]]:
+        """Returns the names that the client has, with the version told, those first that were asked for longest ago."""
+        return self._names.versions()
+
+    def refetched(self) -> Mapping[bytes, int]:
+        """Returns nothing: a request repeats what the client has, and does not ask for it again."""
+        return {}
+
+    def refused(self) -> Mapping[bytes, str]:
+        """Returns the names whose version is marked bad, with that version."""
+        return self._refusals.shown()
 
 
-def _items(sent: Iterable[tuple[bytes, HeldName, V]], body: Callable[[V], bytes | None]) -> Iterator[Resource]:
-    """Yields the resources, one by one, and notes in the entries what the client was told."""
-    for name, entry, resource in sent:
-        content = body(resource)
-        entry.told = None if content is None else resource.version
-        if content is not None:
-            yield Resource(name, resource.version, content)
+def _version_info(names: Sequence[bytes], versions: Sequence[str]) -> str:
+    """Returns a version of an answer's content: the same on every replica, another after any change."""
+    digest = hashlib.sha256()
+    for name, version in sorted(zip(names, versions, strict=True)):
+        digest.update(len(name).to_bytes(4, "big") + name + version.encode())
+    return digest.hexdigest()[:32]

@@ -1,19 +1,20 @@
-"""What both variants share: the interface that a stream drives, the names that a client holds, and the answers on their way.
+"""What both variants share: the interface that a stream drives.
 
 A stream drives a subscription in three steps. `receive` takes a request. `take` hands out names that an answer is due for, with their
 canonical names. After a look-up of these, `answers` makes the messages to send; names that the look-up says nothing about become due
-again. Requests and changes may come in between: nothing is lost, since names that become due meanwhile are handed out once more.
+again. Requests and changes may come in between, and names that became due meanwhile may be handed out and answered in the same way before
+the earlier ones are: nothing is lost as long as `known` says nothing of a name that is still to be answered by an earlier look-up.
+
+Everything goes by batch, since a process serves a hundred thousand names a second and more: names, canonical names, versions and contents
+are parallel sequences, never an object for each name.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Protocol, TypeVar
 
-from controlplane.xds.messages import Acknowledgement, ErrorDetail, RequestOutcome, Response
-
-_REMEMBERED_ANSWERS = 1024
-_REMEMBERED_VERSIONS = 8
+from controlplane.xds.messages import RequestOutcome, Response
 
 
 class Versioned(Protocol):
@@ -21,7 +22,7 @@ class Versioned(Protocol):
 
     @property
     def version(self) -> str:
-        """Its version, never empty."""
+        """Its version, never empty. An attribute is read much faster than a property."""
         ...
 
 
@@ -37,14 +38,58 @@ class Absence(Enum):
 R_contra = TypeVar("R_contra", contravariant=True)
 V = TypeVar("V", bound=Versioned)
 
+Fields = Callable[[Sequence[bytes], Sequence[V]], Sequence[bytes | None]]
+"""Serialises resources for spelled names, both parallel: each as a complete `resources` field of an answer of the variant.
+
+None stands for a resource that cannot be made, which counts as `Absence.UNCERTAIN`. It is called for what is sent only, with as many as
+go into one answer at most.
+"""
+
 
 @dataclass(frozen=True, slots=True)
-class Claim:
-    """A name that an answer is due for. `owed`: the client asked, so it is answered even when it has the newest version."""
+class Limits:
+    """What a client is given at most if strangers decide what it asks for (`NodeMetadata.on_demand`). None: as many as it asks for.
 
-    name: bytes
-    key: str
-    owed: bool
+    `max_resources` counts resources, without pinned ones; `max_spellings` those among them whose name is not spelled as the canonical one.
+    """
+
+    max_resources: int | None = None
+    max_spellings: int | None = None
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a limit below 1."""
+        for limit in (self.max_resources, self.max_spellings):
+            if limit is not None and limit < 1:
+                raise ValueError("a limit is less than 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """Names that an answer is due for: `names` as spelled and `keys`, their canonical names, parallel.
+
+    `told` are versions that the client was told, by canonical name, of names that are only to be compared: it is enough to look up whether
+    that version is still the newest. Names that wait, or that are held in several spellings, are not in it.
+    `refused` are versions that this client refused, by canonical name: when one of them is the newest, the name is answered with the
+    previous resource (see `needs_previous`). `removed` are to be answered as removed, whatever is known. `alone`: all of them go into one
+    answer, with nothing else.
+    """
+
+    names: Sequence[bytes] = ()
+    keys: Sequence[str] = ()
+    told: Mapping[str, str] = field(default_factory=dict)
+    refused: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    removed: Sequence[bytes] = ()
+    alone: bool = False
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def needs_previous(self, known: Mapping[str, V | Absence]) -> Sequence[str]:
+        """Returns the canonical names whose previous resource `answers` needs besides what is known; nearly always none."""
+        if not self.refused:
+            return ()
+        found = ((key, versions, known.get(key)) for key, versions in self.refused.items())
+        return [key for key, versions, value in found if value is not None and not isinstance(value, Absence) and value.version in versions]
 
 
 class Subscription(Protocol[R_contra]):
@@ -63,112 +108,44 @@ class Subscription(Protocol[R_contra]):
         """Whether `take` or `answers` has something to give."""
         ...
 
-    def take(self, limit: int) -> Sequence[Claim]:
-        """Hands out up to about `limit` names that an answer is due for. They are not due any more."""
-        ...
+    def take(self, limit: int) -> Claims:
+        """Hands out up to about `limit` names that an answer is due for. They are not due any more.
 
-    def answers(self, claims: Sequence[Claim], known: Mapping[str, V | Absence], body: Callable[[V], bytes | None]) -> Iterator[Response]:
-        """Makes the answers for claims, one after the other: read them all, send each before the next is made.
-
-        `known` maps canonical names to what exists, or says why it does not; names without an entry become due again.
-        `body` returns the serialised resource, or None when it cannot be made, which counts as `UNCERTAIN`. It is called only for
-        what is sent.
+        There may be no names to look up although there is work: the answers are made all the same.
         """
         ...
 
+    def answers(
+        self, claims: Claims, known: Mapping[str, V | Absence], fields: Fields[V], previous: Mapping[str, V | Absence] | None = None
+    ) -> Iterator[Response]:
+        """Makes the answers for claims, one after the other: read them all, send each before the next is made.
 
-@dataclass(slots=True)
-class HeldName:
-    """A name that the client holds: its canonical name, and what the client was told last.
+        `known` maps canonical names to what exists, or says why it does not; names without an entry become due again. `previous` says
+        the same of the resource before it, for the names that `Claims.needs_previous` told.
+        """
+        ...
 
-    `told` is a version, `REMOVED`, or None when it was told nothing yet.
-    """
-
-    key: str
-    told: str | None = None
-
-
-REMOVED = ""
-"""What a client was told of a name that does not exist. No version is empty."""
-
-
-class NameTable:
-    """The names that one client holds, by spelling and by canonical name."""
-
-    def __init__(self) -> None:
-        self._names: dict[bytes, HeldName] = {}
-        self._spellings: dict[str, dict[bytes, None]] = {}
-        self._touched: dict[str, bool] = {}
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(self._names)
-
-    def get(self, name: bytes) -> HeldName | None:
-        """Returns the entry of a spelled name, or None."""
-        return self._names.get(name)
-
-    def items(self) -> Iterable[tuple[bytes, HeldName]]:
-        """Returns spelled names with their entries."""
-        return self._names.items()
-
-    def hold(self, name: bytes, key: str) -> HeldName:
-        """Adds a spelled name, unless it is held already; returns its entry."""
-        entry = self._names.get(name)
-        if entry is None:
-            entry = self._names[name] = HeldName(key)
-            self._touched.setdefault(key, key in self._spellings)
-            self._spellings.setdefault(key, {})[name] = None
-        return entry
-
-    def release(self, name: bytes) -> None:
-        """Forgets a spelled name; one that is not held is ignored."""
-        entry = self._names.pop(name, None)
-        if entry is None:
-            return
-        self._touched.setdefault(entry.key, True)
-        spellings = self._spellings[entry.key]
-        del spellings[name]
-        if not spellings:
-            del self._spellings[entry.key]
-
-    def spellings(self, key: str) -> Iterable[bytes]:
-        """Returns the spellings that the client holds of a canonical name."""
-        return self._spellings.get(key, ())
-
-    def net_changes(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Returns the canonical names held since the last call, and those released: a name that came and went is in neither."""
-        touched, self._touched = self._touched, {}
-        held = tuple(key for key, was_held in touched.items() if not was_held and key in self._spellings)
-        released = tuple(key for key, was_held in touched.items() if was_held and key not in self._spellings)
-        return held, released
-
-
-class SentAnswers:
-    """Nonces of one stream, and what the answers brought that no ACK or NACK has come for yet; the oldest are forgotten first."""
-
-    def __init__(self) -> None:
-        self._count = 0
-        self._unacknowledged: dict[str, tuple[str, ...]] = {}
+    def holds(self, key: str) -> bool:
+        """Returns whether the client holds this canonical name, in any spelling."""
+        ...
 
     @property
-    def last_nonce(self) -> str:
-        """The nonce of the last answer, or empty."""
-        return str(self._count) if self._count else ""
+    def held_count(self) -> int:
+        """How many names `held` returns."""
+        ...
 
-    def next_nonce(self, versions: Iterable[str]) -> str:
-        """Returns the nonce for a new answer that brings these versions."""
-        self._count += 1
-        nonce = str(self._count)
-        self._unacknowledged[nonce] = tuple(versions)[:_REMEMBERED_VERSIONS]
-        if len(self._unacknowledged) > _REMEMBERED_ANSWERS:
-            del self._unacknowledged[next(iter(self._unacknowledged))]
-        return nonce
+    def held(self) -> Iterable[tuple[bytes, str]]:
+        """Returns the names that the client has, as spelled, with the version told, those first that were asked for longest ago."""
+        ...
 
-    def acknowledge(self, nonce: str, error: ErrorDetail | None) -> Acknowledgement | None:
-        """Reads the ACK or NACK in a request, if there is one (xDS page, "ACK and NACK semantics summary")."""
-        if not nonce and error is None:
-            return None
-        return Acknowledgement(nonce, self._unacknowledged.pop(nonce, ()), error)
+    def refetched(self) -> Mapping[bytes, int]:
+        """Returns how often names were asked for again on this stream, for a bounded number of names."""
+        ...
+
+    def refused(self) -> Mapping[bytes, str]:
+        """Returns the names whose version is marked bad, as spelled, with that version."""
+        ...
+
+    def end(self) -> Sequence[str]:
+        """Forgets everything at the end of the stream; returns the canonical names that were held and not reported as released yet."""
+        ...

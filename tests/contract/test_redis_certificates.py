@@ -7,12 +7,14 @@ import pytest
 from redis.asyncio import Redis
 
 from controlplane.adapters import redis_keys as keys
+from controlplane.adapters.certificate_codec import KIND
 from controlplane.adapters.record_hmac import RecordHmac
 from controlplane.adapters.redis_certificates import RedisCertificateStore
 from controlplane.adapters.redis_domains import RedisDomainStore
 from controlplane.adapters.redis_tokens import RedisAccountStore, RedisTokenStore
 from controlplane.adapters.redis_work import RedisWorkStore
-from controlplane.core.certificate import CertificateRecord
+from controlplane.api.certplane.store.v1.certificate_pb2 import CertificateRecord as CertificateMessage
+from controlplane.core.certificate import CertificateHead, CertificateRecord
 from controlplane.core.errors import RecordRejected
 from controlplane.core.managed_domain import DomainState, DomainStatus
 from controlplane.core.names import DomainName
@@ -29,16 +31,25 @@ def store(client: Redis, authenticator: RecordHmac) -> RedisCertificateStore:
 
 async def issue(client: Redis, authenticator: RecordHmac, *names: str, certified: tuple[str, ...] | None = None) -> CertificateRecord:
     """Creates a domain and puts a certificate in force."""
-    work = RedisWorkStore(client, authenticator)
     await RedisDomainStore(client).create(samples.spec(*names), DomainStatus())
+    return await renew(client, authenticator, *(certified or names))
+
+
+async def renew(client: Redis, authenticator: RecordHmac, *names: str) -> CertificateRecord:
+    """Puts another certificate in force."""
+    work = RedisWorkStore(client, authenticator)
     lease = await work.acquire(DomainName(names[0]), "one", timedelta(seconds=30))
     assert lease is not None
     await work.load(lease)
-    stored = await work.save_certificate(
-        lease, samples.certificate(*(certified or names)), DomainStatus(DomainState.ACTIVE), samples.now() + timedelta(days=60)
-    )
+    record = replace(samples.certificate(*names), tenant="acme")
+    stored = await work.save_certificate(lease, record, DomainStatus(DomainState.ACTIVE), samples.now() + timedelta(days=60))
     await work.release(lease)
     return stored
+
+
+def head(record: CertificateRecord) -> CertificateHead:
+    """What the store says of a record without reading it."""
+    return CertificateHead(record.fqdn, record.version, record.generation, record.tenant)
 
 
 async def test_lookup_by_own_and_additional_name(client: Redis, authenticator: RecordHmac, store: RedisCertificateStore) -> None:
@@ -87,6 +98,70 @@ async def test_replaced_intermediate_is_not_served(client: Redis, authenticator:
     async for key in client.scan_iter("cp:intermediate:*"):
         await client.set(key, b"other")
     assert {"a.example.com": NoCertificate.REJECTED} == await store.lookup(["a.example.com"])
+
+
+async def test_heads_say_which_certificate_is_in_force(client: Redis, authenticator: RecordHmac, store: RedisCertificateStore) -> None:
+    """By own and additional names; of unknown names and records without a head nothing is said."""
+    record = await issue(client, authenticator, "shop.example.com", "www.shop.example.com")
+    await issue(client, authenticator, "old.example.com")
+    await client.hdel(keys.domain("old.example.com"), "head")
+    names = ["www.shop.example.com", "nothing.example.com", "shop.example.com", "old.example.com"]
+    expected = dict(zip(names, (head(record), None, head(record), None), strict=True))
+    assert expected == await store.heads(names)
+    renewed = await renew(client, authenticator, "shop.example.com", "www.shop.example.com")
+    assert {"www.shop.example.com": head(renewed)} == await store.heads(["www.shop.example.com"])
+    await RedisDomainStore(client).delete(DomainName("shop.example.com"), "")
+    assert {"shop.example.com": None} == await store.heads(["shop.example.com"])
+
+
+async def test_forged_heads_are_not_believed(client: Redis, authenticator: RecordHmac, store: RedisCertificateStore) -> None:
+    """One that was moved, changed, or is another kind of record says nothing, nor does a key of another type; others are read."""
+    for name in ("a.example.com", "b.example.com", "c.example.com", "good.example.com"):
+        await issue(client, authenticator, name)
+    data = await client.hget(keys.domain("a.example.com"), "head")
+    await client.hset(keys.domain("b.example.com"), "head", data)
+    await client.hset(keys.domain("a.example.com"), "head", bytes([*data[:-1], data[-1] ^ 1]))
+    await client.hset(keys.domain("c.example.com"), "head", await client.hget(keys.domain("c.example.com"), "certificate"))
+    await client.set(keys.domain("d.example.com"), "x")
+    await client.lpush(keys.claim("e.example.com"), "x")
+    names = ["a.example.com", "b.example.com", "c.example.com", "d.example.com", "e.example.com", "good.example.com"]
+    found = await store.heads(names)
+    assert [None] * 5 == [found[name] for name in names[:-1]]
+    assert isinstance(found["good.example.com"], CertificateHead)
+
+
+async def test_the_certificate_before_is_kept(client: Redis, authenticator: RecordHmac, store: RedisCertificateStore) -> None:
+    """Under every name that it has, and until the next one takes its place; a first certificate has none before it."""
+    first = await issue(client, authenticator, "shop.example.com", "www.shop.example.com")
+    names = ["shop.example.com", "www.shop.example.com", "nothing.example.com"]
+    assert dict.fromkeys(names, NoCertificate.MISSING) == await store.previous(names)
+    second = await renew(client, authenticator, "shop.example.com")
+    assert dict(zip(names, (first, first, NoCertificate.MISSING), strict=True)) == await store.previous(names)
+    await renew(client, authenticator, "shop.example.com", "www.shop.example.com")
+    assert dict(zip(names, (second, NoCertificate.MISSING, NoCertificate.MISSING), strict=True)) == await store.previous(names)
+    await RedisDomainStore(client).delete(DomainName("shop.example.com"), "")
+    assert {"shop.example.com": NoCertificate.DELETED} == await store.previous(["shop.example.com"])
+
+
+async def test_a_forged_certificate_before_is_rejected(client: Redis, authenticator: RecordHmac, store: RedisCertificateStore) -> None:
+    """One of another domain, or a damaged one, is not served to who refused the newest."""
+    for name in ("a.example.com", "b.example.com"):
+        await issue(client, authenticator, name)
+    await client.hset(keys.domain("a.example.com"), "previous", await client.hget(keys.domain("b.example.com"), "certificate"))
+    await client.hset(keys.domain("b.example.com"), "previous", b"junk")
+    both = ["a.example.com", "b.example.com"]
+    assert dict.fromkeys(both, NoCertificate.REJECTED) == await store.previous(both)
+
+
+async def test_records_without_a_tenant_have_an_empty_one(client: Redis, authenticator: RecordHmac, store: RedisCertificateStore) -> None:
+    """As versions before wrote them."""
+    record = await issue(client, authenticator, "a.example.com")
+    message = CertificateMessage.FromString(
+        authenticator.unwrap(KIND, "a.example.com", await client.hget(keys.domain("a.example.com"), "certificate"))
+    )
+    message.ClearField("tenant")
+    await client.hset(keys.domain("a.example.com"), "certificate", authenticator.wrap(KIND, "a.example.com", message.SerializeToString()))
+    assert {"a.example.com": replace(record, tenant="")} == await store.lookup(["a.example.com"])
 
 
 async def test_expiries_name_the_next_and_count_the_rest(client: Redis, authenticator: RecordHmac, store: RedisCertificateStore) -> None:

@@ -18,6 +18,7 @@ from controlplane.core.names import DomainName
 from controlplane.core.ports import ChangesLost, DomainChanged
 from controlplane.embedded.valkey import start_valkey
 from tests.fakes import samples
+from tests.fakes.eventually import eventually
 
 DEADLINE = 15
 
@@ -114,6 +115,29 @@ async def test_restart_of_the_store_loses_nothing(tmp_path: Path) -> None:
     assert isinstance((await take(feed, 1))[0], ChangesLost)
     await RedisDomainStore(client).create(samples.spec("c.example.com"), DomainStatus())
     assert getattr((await take(feed, 1))[0], "fqdn", None) == "c.example.com"
+    await feed.aclose()
+    await client.aclose()
+    await valkey.stop()
+
+
+async def test_an_interruption_is_said(tmp_path: Path) -> None:
+    """When changes cannot be read for the time being, and when they are again, before what happened meanwhile."""
+    valkey = await start_valkey(tmp_path)
+    source = RedisChangeFeed(valkey.url)
+    client = connect(valkey.url)
+    told: list[bool] = []
+    feed = source.follow(await source.position(), current=told.append)
+    await RedisDomainStore(client).create(samples.spec("a.example.com"), DomainStatus())
+    await take(feed, 1)
+    assert [True] == told
+    await valkey.stop()
+    waiting = asyncio.ensure_future(take(feed, 1))
+    await eventually(lambda: len(told) > 1)
+    assert {False} == set(told[1:])
+    valkey = await start_valkey(tmp_path)
+    await RedisDomainStore(client).create(samples.spec("b.example.com"), DomainStatus())
+    await waiting
+    assert (True, 1) == (told[-1], told[1:].count(True))
     await feed.aclose()
     await client.aclose()
     await valkey.stop()

@@ -155,6 +155,7 @@ def variants(ports: Ports, directory: Path) -> dict[str, str]:
         "edge mTLS": edge(ports, xds_tls=mutual),
         "edge TLS by name": edge(ports, xds_address="serve.internal:18000", xds_tls=XdsTls(str(pki.ca_file), "serve.internal")),
         "edge by Unix socket": edge(ports, xds_address="unix:/run/certplane/xds.sock"),
+        "edge with a prefetch": edge(ports, prefetch=("shop.example.com", "www.shop.example.com")),
         "edge, everything else": edge(ports, access_log=True, listen_address="::", upstream="[::1]:1", max_connections=7),
         "sidecar": render_sidecar(SidecarParameters(**common(ports, **named))),
         "sidecar HTTP": render_sidecar(SidecarParameters(http_port=ports.http, **common(ports, **named))),

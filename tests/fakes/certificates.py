@@ -3,14 +3,14 @@
 import asyncio
 import datetime as dt
 import hashlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from controlplane.core.certificate import CertificateRecord
+from controlplane.core.certificate import CertificateHead, CertificateRecord
 from controlplane.core.errors import SealingError, Unavailable
 from controlplane.core.ports import ALL_KINDS, ChangeKind, ChangesLost, DomainChanged, Expiries, NoCertificate
 from controlplane.core.redacted import SecretBytes
@@ -42,18 +42,24 @@ class InMemorySealing:
 class InMemoryCertificates:
     """A store of certificates with its change feed: CertificateStore and ChangeFeed.
 
-    `away` makes look-ups raise Unavailable. `lookups` lists the names of each look-up. `gate` holds look-ups back while it is clear,
-    after they have read what they will answer. Records of the domains in `rejected` cannot be read.
+    `away` makes look-ups raise Unavailable. `lookups` lists the names of each look-up of records, `head_lookups` and `previous_lookups`
+    those of the others. `gate` holds look-ups back while it is clear, after they have read what they will answer. Records and heads of the
+    domains in `rejected` cannot be read; those in `headless` were written without a head.
     """
 
     def __init__(self, sealing: InMemorySealing) -> None:
         self.sealing = sealing
         self.away = False
         self.lookups: list[tuple[str, ...]] = []
+        self.head_lookups: list[tuple[str, ...]] = []
+        self.previous_lookups: list[tuple[str, ...]] = []
         self.gate = asyncio.Event()
         self.gate.set()
         self.waiting = 0
         self.rejected: set[str] = set()
+        self.headless: set[str] = set()
+        self.interrupt: Callable[[bool], None] = lambda _: None
+        self._before: dict[str, CertificateRecord] = {}
         self._by_domain: dict[str, CertificateRecord] = {}
         self._deleted: set[str] = set()
         self._generation = 0
@@ -65,12 +71,31 @@ class InMemoryCertificates:
     async def lookup(self, names: Sequence[str]) -> Mapping[str, CertificateRecord | NoCertificate]:
         """Returns certificates by name, or why there is none."""
         self.lookups.append(tuple(names))
+        return await self._find(self._by_domain, names)
+
+    async def previous(self, names: Sequence[str]) -> Mapping[str, CertificateRecord | NoCertificate]:
+        """Returns the certificates before these by name, or why there is none."""
+        self.previous_lookups.append(tuple(names))
+        return await self._find(self._before, names)
+
+    async def heads(self, names: Sequence[str]) -> Mapping[str, CertificateHead | None]:
+        """Returns which certificates are in force by name."""
+        self.head_lookups.append(tuple(names))
+        readable = {fqdn: record for fqdn, record in self._by_domain.items() if fqdn not in self.headless}
+        return {
+            name: CertificateHead(found.fqdn, found.version, found.generation, found.tenant)
+            if isinstance(found, CertificateRecord)
+            else None
+            for name, found in (await self._find(readable, names)).items()
+        }
+
+    async def _find(self, records: Mapping[str, CertificateRecord], names: Sequence[str]) -> dict[str, CertificateRecord | NoCertificate]:
         if self.away:
             raise Unavailable("the store is away")
         found: dict[str, CertificateRecord | NoCertificate] = {
             name: NoCertificate.DELETED if name in self._deleted else NoCertificate.MISSING for name in names
         }
-        for record in self._by_domain.values():
+        for record in records.values():
             answer = NoCertificate.REJECTED if record.fqdn in self.rejected else record
             found.update((name, answer) for name in record.names if name in found)
         self.waiting += 1
@@ -90,8 +115,11 @@ class InMemoryCertificates:
         """Returns the position now."""
         return str(len(self._events))
 
-    async def follow(self, position: str = "", *, kinds: frozenset[ChangeKind] = ALL_KINDS) -> AsyncIterator[DomainChanged | ChangesLost]:
-        """Yields changes from a position."""
+    async def follow(
+        self, position: str = "", *, kinds: frozenset[ChangeKind] = ALL_KINDS, current: Callable[[bool], None] = lambda _: None
+    ) -> AsyncIterator[DomainChanged | ChangesLost]:
+        """Yields changes from a position; `interrupt` tells `current` of an interruption."""
+        self.interrupt = current
         number = int(position) if position else len(self._events)
         while True:
             async with self._published:
@@ -104,18 +132,23 @@ class InMemoryCertificates:
 
     # ---- what a worker and an operator do ----
 
-    async def put(self, fqdn: str, *additional: str, publish: bool = True, key_of: str = "") -> CertificateRecord:
+    async def put(
+        self, fqdn: str, *additional: str, publish: bool = True, key_of: str = "", tenant: str = "acme"
+    ) -> CertificateRecord:  # fmt: skip
         """Issues and stores a new certificate. `key_of` seals that other domain's leaf key in place of its own."""
         self._generation += 1
         record, leaf_key = issue(fqdn, *additional, generation=self._generation)
         if key_of:
             other = self._by_domain[key_of]
             leaf_key = self.sealing.open(other.sealed_leaf_key, other.seal_context)
-        return await self.put_record(replace(record, sealed_leaf_key=self.sealing.seal(leaf_key, record.seal_context)), publish=publish)
+        sealed = self.sealing.seal(leaf_key, record.seal_context)
+        return await self.put_record(replace(record, sealed_leaf_key=sealed, tenant=tenant), publish=publish)
 
     async def put_record(self, record: CertificateRecord, *, publish: bool = True) -> CertificateRecord:
         """Stores a record as it is."""
         before = self._by_domain.get(record.fqdn)
+        if before is not None:
+            self._before[record.fqdn] = before
         self._by_domain[record.fqdn] = record
         self._deleted -= set(record.names)
         if publish:
@@ -126,13 +159,15 @@ class InMemoryCertificates:
     async def delete(self, fqdn: str, *, publish: bool = True) -> None:
         """Removes a domain."""
         record = self._by_domain.pop(fqdn)
-        self._deleted.add(fqdn)
+        self._before.pop(fqdn, None)
+        self._deleted.update(record.names)
         if publish:
             await self.publish(fqdn, record.names, ChangeKind.DELETED)
 
     def empty(self) -> None:
         """Loses everything, as a store does that was restored or failed over to a replica without data; nobody is told."""
         self._by_domain.clear()
+        self._before.clear()
         self._deleted.clear()
 
     async def publish(self, fqdn: str, names: tuple[str, ...], kind: ChangeKind) -> None:

@@ -15,11 +15,16 @@ DEADLINE = 10.0
 
 
 class Checks:
-    """Two readiness checks with switches."""
+    """Two readiness checks with switches, and one of liveness."""
 
     def __init__(self) -> None:
         self.store_away = False
         self.feed_hangs = False
+        self.silent: tuple[str, ...] = ()
+
+    async def failing(self) -> tuple[str, ...]:
+        """Who gives no sign of life."""
+        return self.silent
 
     async def store(self) -> None:
         """Fails when the store is away."""
@@ -43,7 +48,11 @@ async def server(checks: Checks) -> AsyncIterator[MetricsServer]:
     """A listener on a free port, with a registry of its own."""
     registry = CollectorRegistry()
     Counter("certplane_samples_total", "Samples.", registry=registry).inc(3)
-    server = MetricsServer(Readiness({"store": checks.store, "feed": checks.feed}, timeout=0.2), registry)
+
+    async def metrics() -> CollectorRegistry:
+        return registry
+
+    server = MetricsServer(Readiness({"store": checks.store, "feed": checks.feed}, timeout=0.2), metrics, checks)
     await server.start("127.0.0.1:0")
     yield server
     await server.close()
@@ -91,6 +100,21 @@ async def test_health(server: MetricsServer, checks: Checks) -> None:
     """`/healthz` says that the process lives, whether it is ready or not."""
     checks.store_away = True
     assert (await get(server, "/healthz"))[0] == 200
+
+
+async def test_not_alive(server: MetricsServer, checks: Checks) -> None:
+    """`/healthz` is 503 with the names of those that give no sign of life."""
+    checks.silent = ("serve-1", "serve-3")
+    assert (503, "not alive: serve-1, serve-3\n") == (await get(server, "/healthz"))[::2]
+
+
+async def test_own_metrics(checks: Checks) -> None:
+    """A listener that is told nothing else shows the metrics of its process, and is alive as long as it answers."""
+    server = MetricsServer(Readiness({}))
+    await server.start("127.0.0.1:0")
+    assert "\npython_info{" in (await get(server, "/metrics"))[2]
+    assert 200 == (await get(server, "/healthz"))[0]
+    await server.close()
 
 
 async def test_ready(server: MetricsServer, checks: Checks) -> None:

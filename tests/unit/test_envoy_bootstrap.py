@@ -68,6 +68,11 @@ def test_server_name_follows_the_xds_address() -> None:
         (["--upstream", "a:1", "--xds-cert", "c.pem", "--xds-key", "k.pem"], "need --xds-ca"),
         (["--upstream", "a:1", "--xds-ca", "ca.pem", "--xds-cert", "c.pem"], "key"),
         (["--upstream", "a:1", "--node-id", "a\nb"], "node id"),
+        (["--upstream", "a:1", "--prefetch", "A.example"], "name to prefetch 'A.example'"),
+        (["--upstream", "a:1", "--prefetch-count", "10001"], "--prefetch-count"),
+        (["--upstream", "a:1", "--kind", "sidecar", "--secret", "a.example", "--prefetch", "a.example"], "--kind edge"),
+        (["--upstream", "a:1", "--kind", "sidecar", "--secret", "a.example", "--prefetch-from", "edge-1"], "--kind edge"),
+        (["--upstream", "a:1", "--prefetch-from", "edge-1", "--api-cert", __file__], "--api-key"),
     ],
 )
 def test_bad_input_is_an_error_that_says_what_to_change(arguments: list[str], says: str) -> None:

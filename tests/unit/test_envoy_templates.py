@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from controlplane.adapters.envoy_templates import (
+    MAX_PREFETCH,
     MAX_SECRETS,
     EdgeParameters,
     Endpoint,
@@ -127,7 +128,35 @@ def test_node_says_what_it_is() -> None:
     expected = {"id": "e7", "cluster": "west", "metadata": {"certplane.on_demand": True}}
 
     assert expected == yaml.safe_load(render_edge(edge(node_id="e7", node_cluster="west")))["node"]
-    assert yaml.safe_load(render_sidecar(sidecar()))["node"]["metadata"] == {"certplane.on_demand": False}
+    stated = ["shop.example.com", "www.shop.example.com"]
+    assert yaml.safe_load(render_sidecar(sidecar()))["node"]["metadata"] == {"certplane.on_demand": False, "certplane.pinned": stated}
+
+
+def test_prefetched_names_are_pinned() -> None:
+    """An edge fetches the names at its start, in their order, and says in its metadata that they are not to be taken away."""
+    names = ("b.example", "a.example")
+    config = yaml.safe_load(render_edge(edge(prefetch=names)))
+    (found,) = [n["prefetch_secret_names"] for n in walk(config) if isinstance(n, dict) and "prefetch_secret_names" in n]
+
+    assert list(names) == found
+    assert config["node"]["metadata"] == {"certplane.on_demand": True, "certplane.pinned": list(names)}
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        (("a.example", "a.example"), "twice"),
+        (("*",), "not a DNS name"),
+        (("A.example",), "lower case"),
+        (('x", y: "',), "not a DNS name"),
+        (tuple(f"d{i}.example" for i in range(MAX_PREFETCH + 1)), "10,000"),
+    ],
+    ids=["twice", "wildcard", "upper case", "hostile", "too many"],
+)
+def test_edge_refuses_impossible_names_to_prefetch(names: tuple[str, ...], says: str) -> None:
+    """An edge prefetches names in canonical form, each once, and a bounded number of them."""
+    with pytest.raises(ConfigurationError, match=says):
+        edge(prefetch=names)
 
 
 @pytest.mark.parametrize("hostile", ['x", admin: {}, y: "', "{{ p.upstream }}", "a: b # c", "'", "<&>", "%START_TIME%", "\\u0041"])

@@ -1,7 +1,7 @@
 -- One fenced write of a worker: any of status, order, certificate, due time and expiry, with its change event. Returns 1; 0 when the lease
 -- is another's, -1 when the domain is gone.
 -- KEYS: domain, due, expiry, sequence, changes
--- ARGV: own name, fencing token, status ('' keeps), order ('' keeps, '-' removes), certificate ('' keeps),
+-- ARGV: own name, fencing token, status ('' keeps), order ('' keeps, '-' removes), certificate ('' keeps), its head,
 --       due (ms; '' keeps, '-' never), end of validity (ms; '' keeps), all names, event kind ('' none), stream length
 local fence = redis.call('HGET', KEYS[1], 'fence')
 if fence ~= ARGV[2] then return redis.call('EXISTS', KEYS[1]) - 1 end
@@ -10,18 +10,18 @@ if ARGV[4] == '-' then redis.call('HDEL', KEYS[1], 'order') elseif ARGV[4] ~= ''
 if ARGV[5] ~= '' then
   local current = redis.call('HGET', KEYS[1], 'certificate')
   if current then redis.call('HSET', KEYS[1], 'previous', current) end
-  redis.call('HSET', KEYS[1], 'certificate', ARGV[5])
+  redis.call('HSET', KEYS[1], 'certificate', ARGV[5], 'head', ARGV[6])
 end
 if redis.call('HGET', KEYS[1], 'wake') then
   local time = redis.call('TIME')
   redis.call('ZADD', KEYS[2], time[1] * 1000 + math.floor(time[2] / 1000), ARGV[1])
-elseif ARGV[6] == '-' then redis.call('ZREM', KEYS[2], ARGV[1])
-elseif ARGV[6] ~= '' then redis.call('ZADD', KEYS[2], ARGV[6], ARGV[1]) end
-if ARGV[7] ~= '' then redis.call('ZADD', KEYS[3], ARGV[7], ARGV[1]) end
+elseif ARGV[7] == '-' then redis.call('ZREM', KEYS[2], ARGV[1])
+elseif ARGV[7] ~= '' then redis.call('ZADD', KEYS[2], ARGV[7], ARGV[1]) end
+if ARGV[8] ~= '' then redis.call('ZADD', KEYS[3], ARGV[8], ARGV[1]) end
 if ARGV[3] ~= '' then redis.call('HINCRBY', KEYS[1], 'revision', 1) end
-if ARGV[9] ~= '' then
+if ARGV[10] ~= '' then
   local number = redis.call('INCR', KEYS[4])
-  local entry = redis.call('XADD', KEYS[5], 'MAXLEN', '~', ARGV[10], '*', 'q', number, 'n', ARGV[1], 'a', ARGV[8], 'k', ARGV[9])
-  redis.call('PUBLISH', KEYS[5] .. '/' .. ARGV[9], table.concat({entry, number, ARGV[1], ARGV[8], ARGV[9]}, '\n'))
+  local entry = redis.call('XADD', KEYS[5], 'MAXLEN', '~', ARGV[11], '*', 'q', number, 'n', ARGV[1], 'a', ARGV[9], 'k', ARGV[10])
+  redis.call('PUBLISH', KEYS[5] .. '/' .. ARGV[10], table.concat({entry, number, ARGV[1], ARGV[9], ARGV[10]}, '\n'))
 end
 return 1

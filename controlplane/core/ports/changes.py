@@ -1,6 +1,6 @@
 """The change streams that tell every process what was written."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -50,10 +50,15 @@ class ChangeFeed(Protocol):
         """Returns the position now: `follow` from it sees every later change."""
         ...
 
-    def follow(self, position: str = "", *, kinds: frozenset[ChangeKind] = ALL_KINDS) -> AsyncIterator[DomainChanged | ChangesLost]:
+    def follow(
+        self, position: str = "", *, kinds: frozenset[ChangeKind] = ALL_KINDS, current: Callable[[bool], None] = lambda _: None
+    ) -> AsyncIterator[DomainChanged | ChangesLost]:
         """Yields changes of these kinds in the order of each shard, for ever, from `position` (empty: from now).
 
         A gap is yielded as `ChangesLost`, never skipped. When the store goes away it keeps trying, and yields `ChangesLost` once
         it is back unless it can prove that nothing was missed. It never raises `Unavailable` once started.
+
+        `current` is called with False when changes cannot be read for the time being, and with True when they are read again, before the
+        first of those that happened meanwhile is yielded.
         """
         ...

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
-from controlplane.core.certificate import CertificateRecord
+from controlplane.core.certificate import CertificateHead, CertificateRecord
 from controlplane.core.redacted import SecretBytes
 
 
@@ -36,8 +36,26 @@ class CertificateStore(Protocol):
     async def lookup(self, names: Sequence[str]) -> Mapping[str, CertificateRecord | NoCertificate]:
         """Returns the authenticated certificate in force for each canonical name, or why there is none.
 
-        One round trip for all own names together, two at most when additional names are among them. What is wrong with one name
-        never harms another. A certificate is returned for a name only if the name is on it.
+        One round trip for all own names together, two at most when additional names are among them; one more for all intermediates that
+        are met for the first time. What is wrong with one name never harms another. A certificate is returned for a name only if the
+        name is on it.
+        """
+        ...
+
+    async def heads(self, names: Sequence[str]) -> Mapping[str, CertificateHead | None]:
+        """Returns which certificate is in force for each canonical name, or None when only `lookup` can say.
+
+        Far cheaper than `lookup`, in as many round trips. A head is authenticated, so that its generation can be believed. Whether the
+        record beside it is the one that it speaks of, or can be read at all, it does not say: serve nothing by it. Who can write to the
+        store may put an older head back in its place; with that he can hide a newer certificate from who has the older one, as he could
+        by putting back the record itself.
+        """
+        ...
+
+    async def previous(self, names: Sequence[str]) -> Mapping[str, CertificateRecord | NoCertificate]:
+        """Returns the authenticated certificate that was in force before the present one for each canonical name, or why there is none.
+
+        As `lookup`. Its generation is an older one, and it may have expired.
         """
         ...
 

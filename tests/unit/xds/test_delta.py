@@ -2,9 +2,9 @@
 
 import pytest
 
-from controlplane.xds.delta import DeltaSubscription
-from controlplane.xds.messages import MAX_RESPONSE_BYTES, MAX_RESPONSE_RESOURCES, Acknowledgement, DeltaRequest
-from tests.unit.xds.transcript import REFUSED, TYPE, DeltaTranscript, Thing, told
+from controlplane.xds.messages import MAX_RESPONSE_BYTES, MAX_RESPONSE_RESOURCES, Acknowledgement, DeltaRequest, Node
+from controlplane.xds.subscription import Absence
+from tests.unit.xds.transcript import TYPE, DeltaTranscript, content, told
 
 
 def test_a_first_request_is_answered_with_what_exists_and_what_does_not():
@@ -12,7 +12,7 @@ def test_a_first_request_is_answered_with_what_exists_and_what_does_not():
     stream = DeltaTranscript(a_example="1")
     (answer,) = stream.request(b"a.example", b"b.example")
     assert ("1", "type.example/Thing") == (answer.nonce, answer.type_url)
-    assert [(b"a.example", "1", b"body of 1")] == [(r.name, r.version, r.body) for r in answer.resources]
+    assert ((b"a.example",), ("1",), (content(b"a.example", "1"),)) == (answer.names, answer.versions, answer.fields)
     assert (b"b.example",) == answer.removed
     assert {"a.example", "b.example"} == set(stream.outcome.held)
 
@@ -23,15 +23,6 @@ def test_an_ack_is_read_and_not_answered():
     stream.request(b"a.example")
     assert [] == stream.request(nonce="1")
     assert Acknowledgement("1", ("1",)) == stream.outcome.acknowledgement
-
-
-def test_a_nack_is_read_and_nothing_is_sent_again():
-    """A NACK carries the client's words; the same resource is not sent again until it changes."""
-    stream = DeltaTranscript(a_example="1")
-    stream.request(b"a.example")
-    assert [] == stream.request(nonce="1", error=REFUSED)
-    assert Acknowledgement("1", ("1",), REFUSED) == stream.outcome.acknowledgement
-    assert ({b"a.example": "2"}, set()) == told(stream.change("a.example", "2"))
 
 
 def test_a_request_without_nonce_is_no_ack():
@@ -58,11 +49,38 @@ def test_a_name_asked_for_again_is_answered_again():
     assert ({b"a.example": "1"}, {b"gone.example"}) == told(stream.request(b"a.example", b"gone.example"))
 
 
+def test_the_node_is_told_once():
+    """Requests without a node are as good as the first one."""
+    stream = DeltaTranscript(a_example="1", b_example="1")
+    stream.node = Node("edge")
+    stream.request(b"a.example")
+    assert ({b"b.example": "1"}, set()) == told(stream.request(b"b.example"))
+
+
+def test_who_unsubscribes_before_the_answer_gets_none():
+    """A name that was taken back before it was answered is neither resource nor removal."""
+    stream = DeltaTranscript(a_example="1")
+    stream.subscription.receive(DeltaRequest(TYPE, None, (b"a.example", b"..")))
+    assert [] == stream.request(unsubscribe=[b"a.example", b".."])
+    assert ("a.example",) == stream.outcome.released
+
+
+def test_who_asks_again_for_what_is_about_to_be_removed_is_not_told_both():
+    """A removal that waits to be sent gives way to a subscription to the same name."""
+    stream = DeltaTranscript(a_example="1")
+    stream.request(b"*", b"a.example")
+    stream.subscription.receive(DeltaRequest(TYPE, None, (), (b"a.example",)))
+    claims = stream.subscription.take(10)
+    stream.subscription.receive(DeltaRequest(TYPE, None, (b"a.example",)))
+    assert [] == list(stream.subscription.answers(claims, {}, stream.world.fields))
+    assert ({b"a.example": "1"}, set()) == told(stream.answers())
+
+
 def test_an_unsubscription_is_not_answered_and_ends_pushes():
     """A name that was unsubscribed is released, changes of it are not pushed, and phantom unsubscriptions are ignored."""
     stream = DeltaTranscript(a_example="1")
     stream.request(b"a.example")
-    assert [] == stream.request(unsubscribe=[b"a.example", b"never.example", b"*", b"\xff"])
+    assert [] == stream.request(unsubscribe=[b"a.example", b"never.example", b"*", b"\xff", b"a.example"])
     assert ("a.example",) == stream.outcome.released
     assert [] == stream.change("a.example", "2")
 
@@ -80,7 +98,7 @@ def test_duplicates_are_answered_once():
     """A name that is twice in a request is once in the answer: a client must refuse an answer with a name twice."""
     stream = DeltaTranscript(a_example="1")
     (answer,) = stream.request(b"a.example", b"a.example", b"b.example", b"b.example", b"*", b"*")
-    assert [b"a.example"] == [resource.name for resource in answer.resources]
+    assert (b"a.example",) == answer.names
     assert [b"*", b"b.example"] == sorted(answer.removed)
 
 
@@ -113,6 +131,30 @@ def test_an_empty_first_subscription_holds_nothing_and_waits_for_nothing():
     assert [] == stream.request(unsubscribe=[b"*"])
     assert [] == stream.change("a.example", "2")
     assert ({b"a.example": "2"}, set()) == told(stream.request(b"a.example"))
+
+
+def test_a_first_request_that_only_unsubscribes_is_no_wildcard():
+    """The page's historical rule asks for both lists to be empty."""
+    stream = DeltaTranscript()
+    assert [] == stream.request(unsubscribe=[b"a.example"])
+
+
+@pytest.mark.parametrize("first", [(), (b"*",)])
+def test_who_unsubscribes_beside_the_wildcard_is_told(first):
+    """A client with a wildcard cannot know whether it goes on to get a name, so it is told that it does not; not so without one."""
+    stream = DeltaTranscript(a_example="1", b_example="1")
+    stream.request(*first)
+    stream.request(b"a.example", b"b.example")
+    assert ({}, {b"a.example"}) == told(stream.request(unsubscribe=[b"a.example", b"phantom.example"]))
+    assert [] == stream.request(unsubscribe=[b"b.example", b"*"])
+
+
+def test_what_came_by_a_wildcard_is_removed():
+    """A reconnecting client with a wildcard has resources that it did not ask for by name: none of them is served so."""
+    stream = DeltaTranscript(a_example="1", b_example="1")
+    answers = stream.request(b"*", b"a.example", versions={b"a.example": "1", b"b.example": "1", b"\xff": "1"})
+    assert ({}, {b"*", b"b.example"}) == told(answers)
+    assert ("a.example",) == stream.outcome.held
 
 
 def test_a_later_request_without_names_is_no_wildcard():
@@ -239,19 +281,86 @@ def test_a_name_of_which_nothing_is_known_waits():
 
 
 def test_what_happens_during_a_look_up_is_not_lost():
-    """An unsubscription takes effect at once; a change or a subscription during a look-up makes the name due again after it."""
+    """An unsubscription takes effect at once; what changes or is asked for again during a look-up is looked up again."""
     stream = DeltaTranscript(a_example="1", b_example="1", c_example="1")
     subscription, world = stream.subscription, stream.world
     subscription.receive(_request(b"a.example", b"b.example", b"c.example"))
     claims = subscription.take(10)
-    known = world.known(claims)
+    known = world.known(claims.keys)
     subscription.receive(_request(unsubscribe=(b"a.example",)))
     world.versions["b.example"] = "2"
     subscription.changed(["b.example"])
     subscription.receive(_request(b"c.example"))
-    assert ({b"b.example": "1", b"c.example": "1"}, set()) == told(list(subscription.answers(claims, known, world.body)))
+    assert ({b"b.example": "1"}, set()) == told(list(subscription.answers(claims, known, world.fields)))
     assert ({b"b.example": "2", b"c.example": "1"}, set()) == told(stream.answers())
     assert not subscription.has_work
+
+
+def test_a_look_up_may_overtake_another():
+    """What was handed out first may be answered last: names in both are answered once, with what was looked up last."""
+    stream = DeltaTranscript(a_example="1", b_example="1", c_example="1")
+    subscription, world = stream.subscription, stream.world
+    subscription.receive(_request(b"a.example", b"b.example"))
+    first = subscription.take(10)
+    known = world.known(first.keys)
+    world.replace("a.example", "2")
+    subscription.changed(["b.example"])
+    subscription.receive(_request(b"a.example", b"c.example"))
+    second = subscription.take(10)
+    assert {b"a.example", b"b.example", b"c.example"} == set(second.names)
+    apart = world.known(set(second.keys) - set(first.keys))
+    assert ({b"c.example": "1"}, set()) == told(list(subscription.answers(second, apart, world.fields)))
+    assert [] == list(subscription.answers(first, known, world.fields))
+    assert ({b"a.example": "2", b"b.example": "1"}, set()) == told(stream.answers())
+
+
+def test_names_that_are_only_compared_come_with_what_was_told():
+    """For a name that does not wait it is enough to know whether the version that the client has is the newest one."""
+    stream = DeltaTranscript(a_example="1", b_example="1", c_example="1")
+    stream.request(b"a.example", b"b.example", b"B.example", b"gone.example")
+    stream.subscription.changed(["a.example", "b.example", "gone.example"])
+    stream.subscription.receive(_request(b"c.example"))
+    claims = stream.subscription.take(10)
+    assert [b"c.example", b"a.example", b"b.example", b"B.example", b"gone.example"] == list(claims.names)
+    assert {"a.example": "1"} == claims.told
+
+
+def test_state_may_change_between_two_answers():
+    """What was unsubscribed after the first answer of a look-up is not in the second."""
+    stream = DeltaTranscript(**{f"n{number}_example": "1" for number in range(MAX_RESPONSE_RESOURCES + 3)})
+    names = [key.encode() for key in stream.world.versions]
+    stream.subscription.receive(_request(*names))
+    claims = stream.subscription.take(1000)
+    answers = stream.subscription.answers(claims, stream.world.known(claims.keys), stream.world.fields)
+    assert tuple(names[:MAX_RESPONSE_RESOURCES]) == next(answers).names
+    stream.subscription.receive(_request(unsubscribe=names[-2:]))
+    assert (names[-3],) == next(answers).names
+    assert [] == list(answers)
+
+
+def test_a_name_is_handed_out_once():
+    """A name that changed and is then asked for again, or put back while it changed, is due once."""
+    stream = DeltaTranscript(a_example="1")
+    stream.request(b"a.example")
+    stream.subscription.changed(["a.example"])
+    stream.subscription.receive(_request(b"a.example"))
+    claims = stream.subscription.take(10)
+    assert [b"a.example"] == list(claims.names)
+    stream.subscription.changed(["a.example"])
+    assert [] == list(stream.subscription.answers(claims, {}, stream.world.fields))
+    assert [b"a.example"] == list(stream.subscription.take(10).names)
+
+
+def test_updates_coalesce_while_a_client_does_not_read():
+    """However often a name changes before the client is written to, it is told the last version, once."""
+    stream = DeltaTranscript(a_example="1", b_example="1")
+    stream.accept(*stream.request(b"a.example", b"b.example"))
+    for version in range(2, 100):
+        stream.world.replace("a.example", str(version))
+        stream.subscription.changed(["a.example"])
+    assert 1 == len(stream.subscription.take(1000))
+    stream.subscription.changed(["a.example"])
+    assert ({b"a.example": "99"}, set()) == told(stream.answers())
 
 
 def test_a_resource_that_cannot_be_made_counts_as_unknown_for_who_asks():
@@ -276,100 +385,104 @@ def test_who_waits_is_answered_before_who_is_compared():
     stream = DeltaTranscript()
     held = [f"h{number}.example".encode() for number in range(10)]
     stream.subscription.receive(_request(*held, b"new.example", versions=dict.fromkeys(held, "1")))
-    assert [b"new.example", b"h0.example"] == [claim.name for claim in stream.subscription.take(2)]
+    assert [b"new.example", b"h0.example"] == list(stream.subscription.take(2).names)
+    assert [b"h1.example", b"h2.example"] == list(stream.subscription.take(2).names)
+
+
+def test_a_claim_has_the_canonical_name_beside_the_spelled_one():
+    """Names are handed out as they were spelled, with what is to be looked up."""
+    stream = DeltaTranscript()
+    stream.subscription.receive(_request(b"a.example", b"A.Example"))
+    claims = stream.subscription.take(10)
+    assert [(b"a.example", "a.example"), (b"A.Example", "a.example")] == list(zip(claims.names, claims.keys, strict=True))
 
 
 def test_answers_are_cut_by_count():
     """No answer brings more resources than the limit, each has a nonce of its own, and nothing is lost or repeated."""
-    stream = DeltaTranscript(**{f"n{number}_example": "1" for number in range(150)})
+    count = 2 * MAX_RESPONSE_RESOURCES + 22
+    stream = DeltaTranscript(**{f"n{number}_example": "1" for number in range(count)})
     answers = stream.request(*(key.encode() for key in stream.world.versions))
-    assert [MAX_RESPONSE_RESOURCES, MAX_RESPONSE_RESOURCES, 22] == [len(answer.resources) for answer in answers]
+    assert [MAX_RESPONSE_RESOURCES, MAX_RESPONSE_RESOURCES, 22] == [len(answer.names) for answer in answers]
     assert ["1", "2", "3"] == [answer.nonce for answer in answers]
     assert {key.encode(): "1" for key in stream.world.versions} == told(answers)[0]
 
 
-def test_answers_are_cut_by_size():
-    """Resources and removed names together stay within the limit of an answer; one that is larger alone goes alone."""
-    stream = DeltaTranscript(**{f"n{number}_example": "1" for number in range(4)})
+def test_what_is_no_news_does_not_thin_out_answers():
+    """A few resources among many that the client has are in one answer."""
+    stream = DeltaTranscript(**{f"n{number}_example": "1" for number in range(1000)})
     names = [key.encode() for key in stream.world.versions]
-    size = {"1": MAX_RESPONSE_BYTES // 2 - 1000}
+    versions = {name: "1" if number % 100 else "0" for number, name in enumerate(names)}
+    (answer,) = stream.request(*names, versions=versions)
+    assert tuple(names[::100]) == answer.names
+
+
+def test_answers_are_cut_by_size():
+    """Resources and removed names together stay within the limit of an answer, and nothing is lost."""
+    stream = DeltaTranscript(**{f"n{number}_example": "1" for number in range(5)})
+    names = [key.encode() for key in stream.world.versions]
     stream.subscription.receive(_request(*names, *(b"?" * 10_000 + str(number).encode() for number in range(200))))
     claims = stream.subscription.take(1000)
-    answers = list(stream.subscription.answers(claims, stream.world.known(claims), lambda thing: bytes(size[thing.version])))
+    size = MAX_RESPONSE_BYTES * 7 // 10
+    answers = list(stream.subscription.answers(claims, stream.world.known(claims.keys), lambda names, _: [bytes(size)] * len(names)))
     for answer in answers:
-        total = sum(resource.size for resource in answer.resources) + sum(map(len, answer.removed))
-        assert total <= MAX_RESPONSE_BYTES
-    assert (4, 200) == tuple(map(len, told(answers)))
-    huge = DeltaTranscript(a_example="1", b_example="1")
-    huge.subscription.receive(_request(b"a.example", b"b.example"))
-    claims = huge.subscription.take(1000)
-    answers = list(huge.subscription.answers(claims, huge.world.known(claims), lambda _: bytes(2 * MAX_RESPONSE_BYTES)))
-    assert [1, 1] == [len(answer.resources) for answer in answers]
+        assert sum(map(len, answer.fields)) + sum(map(len, answer.removed)) <= MAX_RESPONSE_BYTES
+    brought = [name for answer in answers for name in answer.names]
+    assert names == brought
+    assert 200 == len({name for answer in answers for name in answer.removed})
 
 
-def _bounded(existing: int, limit: int) -> DeltaTranscript:
-    stream = DeltaTranscript(**{f"n{number}_example": "1" for number in range(existing)})
-    stream.subscription = DeltaSubscription(TYPE, limit)
-    return stream
+def test_what_is_larger_than_an_answer_goes_alone():
+    """A resource beyond the limit of an answer is sent all the same, beside no other."""
+    stream = DeltaTranscript(a_example="1", b_example="1")
+    stream.subscription.receive(_request(b"a.example", b"b.example", b"?" * 2 * MAX_RESPONSE_BYTES, b"?"))
+    claims = stream.subscription.take(1000)
+    known = stream.world.known(claims.keys)
+    answers = list(stream.subscription.answers(claims, known, lambda names, _: [bytes(2 * MAX_RESPONSE_BYTES)] * len(names)))
+    assert [b"a.example", b"b.example"] == [name for answer in answers for name in answer.names]
+    assert all(1 >= len(answer.names) for answer in answers)
+    assert {b"?" * 2 * MAX_RESPONSE_BYTES, b"?"} == {name for answer in answers for name in answer.removed}
 
 
-def test_what_was_fetched_longest_ago_makes_room():
-    """Beyond the limit each new resource comes with the removal of the oldest, which is released and not pushed any more."""
-    stream = _bounded(70, 64)
-    names = [key.encode() for key in stream.world.versions]
-    stream.request(*names[:64])
-    stream.change("n0.example", "2")
-    (answer,) = stream.request(names[64])
-    assert ([names[64]], (names[1],)) == ([resource.name for resource in answer.resources], answer.removed)
-    assert [] == stream.change("n1.example", "2")
-    stream.request()
-    assert ("n1.example",) == stream.outcome.released
-    assert ({b"n0.example": "3"}, set()) == told(stream.change("n0.example", "3"))
+def test_a_name_that_a_client_has_is_shown_with_its_version():
+    """What is shown of a stream are names as spelled with the version told, those first that were asked for longest ago."""
+    stream = DeltaTranscript(a_example="1", b_example="2")
+    stream.request(b"A.example", b"b.example", b"gone.example")
+    stream.request(b"A.example")
+    assert [(b"b.example", "2"), (b"A.example", "1")] == list(stream.subscription.held())
+    assert 2 == stream.subscription.held_count
+    assert {b"A.example": 1} == stream.subscription.refetched()
 
 
-def test_room_is_not_made_by_what_a_client_waits_for():
-    """A name that was asked for again is answered, however long ago it was fetched."""
-    stream = _bounded(66, 64)
-    names = [key.encode() for key in stream.world.versions]
-    stream.request(*names[:64])
-    assert ({names[64]: "1", names[0]: "1"}, {names[1]}) == told(stream.request(names[64], names[0]))
+def test_a_canonical_name_is_held_in_any_spelling():
+    """Whether a client holds a name is asked by the canonical one."""
+    stream = DeltaTranscript()
+    stream.request(b"A.example", b"b.example")
+    assert [True, True, False] == [stream.subscription.holds(key) for key in ("a.example", "b.example", "c.example")]
+    stream.request(unsubscribe=[b"A.example"])
+    assert not stream.subscription.holds("a.example")
 
 
-def test_an_unbounded_request_ends_within_the_bound():
-    """More names than the limit in one request: the client ends with the limit, and no answer holds a name twice."""
-    stream = _bounded(300, 64)
-    has: set[bytes] = set()
-    for answer in stream.request(*(key.encode() for key in stream.world.versions)):
-        versions, removed = told([answer])
-        has = (has | set(versions)) - removed
-    assert {key.encode() for key in list(stream.world.versions)} >= has
-    assert 64 <= len(has) <= 300
-    stream.world.versions["one.more"] = "1"
-    versions, removed = told(stream.request(b"one.more"))
-    assert 64 == len((has | set(versions)) - removed)
+def test_the_end_of_a_stream_tells_what_it_held():
+    """At its end a stream tells each canonical name once that was reported as held and not as released."""
+    stream = DeltaTranscript()
+    stream.request(b"a.example", b"A.example", b"b.example", b"c.example")
+    stream.request(unsubscribe=[b"b.example"])
+    assert ["a.example", "c.example"] == sorted(stream.subscription.end())
+    assert not stream.subscription.has_work
+    assert not stream.subscription.holds("a.example")
 
 
-def test_names_from_an_earlier_stream_count():
-    """What a reconnecting client holds counts towards its limit."""
-    stream = _bounded(66, 64)
-    names = [key.encode() for key in stream.world.versions]
-    assert [] == stream.request(*names[:64], versions=dict.fromkeys(names[:64], "1"))
-    assert ({names[64]: "1"}, {names[0]}) == told(stream.request(names[64]))
-
-
-def test_a_bound_below_one_answer_is_refused():
-    """A client must be able to hold what one answer brings."""
-    with pytest.raises(ValueError, match="max_resources"):
-        DeltaSubscription(TYPE, MAX_RESPONSE_RESOURCES - 1)
-
-
-def test_bodies_do_not_show_themselves():
-    """A resource's representation does not hold its content."""
+def test_contents_do_not_show_themselves():
+    """An answer's representation does not hold the resources."""
     stream = DeltaTranscript(a_example="1")
     (answer,) = stream.request(b"a.example")
-    assert "body" not in repr(answer)
-    assert Thing("1").version == answer.resources[0].version
+    assert "<" not in repr(answer)
+
+
+def test_absences_are_no_versions():
+    """What is missing for whatever reason has nothing that could be taken for a version."""
+    assert not any(hasattr(absence, "version") for absence in Absence)
 
 
 def _request(*subscribe, unsubscribe=(), versions=None):
-    return DeltaRequest("type.example/Thing", "", tuple(subscribe), tuple(unsubscribe), versions or {})
+    return DeltaRequest(TYPE, Node("edge"), tuple(subscribe), tuple(unsubscribe), versions or {})

@@ -2,170 +2,149 @@
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from controlplane.xds.delta import DeltaSubscription
-from controlplane.xds.messages import DeltaRequest
+from controlplane.xds.messages import DeltaRequest, Node, NodeMetadata
 from controlplane.xds.resource_names import canonical_name
-from tests.unit.xds.transcript import REFUSED, TYPE, World, told
+from controlplane.xds.spellings import Spellings
+from controlplane.xds.subscription import Limits
+from tests.unit.xds.model import NAMES, SPELLED, Model
+from tests.unit.xds.transcript import REFUSED, TYPE
 
-NAMES = st.sampled_from([b"a.example", b"A.example", b"b.example", b"c.example", b"*", b"\xff", b""])
-KEYS = st.sampled_from(["a.example", "b.example", "c.example"])
 
+class DeltaConvergence(Model):
+    """A client that subscribes, accepts, refuses and reconnects as it likes, while resources come, change and go.
 
-class DeltaConvergence(RuleBasedStateMachine):
-    """A client that subscribes, accepts, refuses and reconnects as it likes, while resources come, change and go."""
+    `wanted` is what it subscribes to, `has` what it has, `waiting` what it has no answer for. A client that strangers decide for gives
+    a name up when it is removed, as Envoy does.
+    """
 
     def __init__(self):
         super().__init__()
-        self.world = World()
-        self.counter = 0
-        self.subscription = DeltaSubscription(TYPE)
+        self.spellings = Spellings(3)
+        self.limits = Limits()
+        self.pinned: frozenset[bytes] = frozenset()
         self.wanted: set[bytes] = set()
         self.has: dict[bytes, str] = {}
-        self.answered: set[bytes] = set()
-        self.refused: set[bytes] = set()
-        self.on_the_way = []
-        self.looked_up = None
+        self.waiting: set[bytes] = set()
+        self.subscription = DeltaSubscription(TYPE)
 
-    # ---- what exists ----
-
-    @rule(key=KEYS)
-    def change(self, key):
-        """A resource comes into existence or changes."""
-        self.counter += 1
-        self.world.versions[key] = str(self.counter)
-        self.subscription.changed([key])
-
-    @rule(key=KEYS)
-    def remove(self, key):
-        """A resource goes."""
-        self.world.versions.pop(key, None)
-        self.subscription.changed([key])
-
-    @rule(key=KEYS)
-    def notice_without_change(self, key):
-        """A notice that brings nothing."""
-        self.subscription.changed([key])
-
-    @rule(key=KEYS)
-    def store_goes_away(self, key):
-        """Nothing is known of one name for a while."""
-        self.world.away.add(key)
-
-    @rule(key=KEYS)
-    def lose(self, key):
-        """A resource cannot be read any more."""
-        self.world.uncertain.add(key)
-        self.subscription.changed([key])
-
-    @rule()
-    def find(self):
-        """What was lost is back."""
-        lost, self.world.uncertain = self.world.uncertain, set()
-        self.subscription.changed(sorted(lost))
-
-    @rule()
-    def store_comes_back(self):
-        """Everything is known."""
-        self.world.away.clear()
-
-    # ---- what the client does ----
-
-    @rule(subscribe=st.lists(NAMES, max_size=4), unsubscribe=st.lists(NAMES, max_size=3), nonce=st.sampled_from(["", "1", "x"]))
-    def request(self, subscribe, unsubscribe, nonce):
-        """Subscriptions and unsubscriptions, with any nonce."""
-        for name in unsubscribe:
-            self.wanted.discard(name)
-            self.has.pop(name, None)
-        self.wanted |= set(subscribe)
-        self.answered -= set(subscribe)
-        self.refused -= set(subscribe)
-        self.subscription.receive(DeltaRequest(TYPE, "", tuple(subscribe), tuple(unsubscribe), {}, nonce))
-
-    @precondition(lambda self: self.on_the_way)
-    @rule()
-    def accept(self):
-        """The next answer arrives and is accepted; names that the client does not want are ignored."""
-        response = self.on_the_way.pop(0)
-        versions, removed = told([response])
-        for name, version in versions.items():
-            if name in self.wanted:
-                self.has[name] = version
-        for name in removed:
-            self.has.pop(name, None)
-        self.answered |= set(versions) | removed
-        self.refused -= set(versions) | removed
-        self.subscription.receive(DeltaRequest(TYPE, response_nonce=response.nonce))
-
-    @precondition(lambda self: self.on_the_way)
-    @rule()
-    def refuse(self):
-        """The next answer arrives and is refused: the client keeps what it has of all names in it."""
-        response = self.on_the_way.pop(0)
-        versions, removed = told([response])
-        self.refused |= set(versions) | removed
-        self.answered |= set(versions) | removed
-        self.subscription.receive(DeltaRequest(TYPE, response_nonce=response.nonce, error_detail=REFUSED))
+    @initialize(
+        refuses_groups=st.booleans(),
+        limits=st.sampled_from([None, Limits(2), Limits(3, 1), Limits(None, 1)]),
+        pinned=st.sets(st.sampled_from(SPELLED), max_size=2),
+        wanted=st.sets(NAMES, max_size=5),
+    )
+    def begin(self, refuses_groups, limits, pinned, wanted):
+        """The kind of client, and its first request."""
+        self.refuses_groups = refuses_groups
+        self.limits, self.on_demand = limits or Limits(), limits is not None
+        self.pinned = frozenset(pinned)
+        self.wanted = wanted
+        self.reconnect()
 
     @rule()
     def reconnect(self):
         """A new stream: what was on the way is lost, the client says what it wants and what it has."""
-        self.on_the_way.clear()
+        self.check_end()
+        self.to_client.clear()
+        self.to_server.clear()
         self.looked_up = None
-        self.refused.clear()
-        self.answered = {name for name in self.wanted if name in self.has}
-        self.subscription = DeltaSubscription(TYPE)
-        self.subscription.receive(DeltaRequest(TYPE, "", tuple(self.wanted), (), dict(self.has)))
+        self.answering = False
+        self.waiting = {name for name in self.wanted if name not in self.has}
+        self.subscription = DeltaSubscription(TYPE, self.limits, self.spellings)
+        node = Node("edge", "edges", NodeMetadata(self.on_demand, self.pinned))
+        self.receive(DeltaRequest(TYPE, node, tuple(self.wanted), (), dict(self.has)))
 
-    # ---- what the stream does ----
+    def check_end(self):
+        """At the end of a stream everything that was counted as held is released."""
+        assert self.counted == set(self.subscription.end())
+        self.counted.clear()
 
-    @precondition(lambda self: self.looked_up is None)
-    @rule(limit=st.integers(1, 3))
-    def look_up(self, limit):
-        """The stream takes some names and looks them up; whatever happens next happens before it answers."""
-        claims = self.subscription.take(limit)
-        self.looked_up = claims, self.world.known(claims)
+    @rule(subscribe=st.lists(NAMES, max_size=4), unsubscribe=st.lists(NAMES, max_size=3), nonce=st.sampled_from(["", "x"]))
+    def request(self, subscribe, unsubscribe, nonce):
+        """Subscriptions and unsubscriptions, with any nonce."""
+        self.give_up(set(unsubscribe))
+        self.wanted |= set(subscribe)
+        self.waiting |= set(subscribe)
+        self.to_server.append(DeltaRequest(TYPE, None, tuple(subscribe), tuple(unsubscribe), {}, nonce))
 
-    @precondition(lambda self: self.looked_up is not None)
+    def give_up(self, names):
+        """The client does not want names any more."""
+        for name in names:
+            self.wanted.discard(name)
+            self.waiting.discard(name)
+            self.has.pop(name, None)
+
+    @precondition(lambda self: self.to_client)
     @rule()
-    def answer(self):
-        """The stream answers."""
-        claims, known = self.looked_up
-        self.looked_up = None
-        self.on_the_way += self.subscription.answers(claims, known, self.world.body)
-
-    # ---- what must hold ----
+    def client_reads(self):
+        """The next answer arrives: refused, it changes nothing; accepted, names that the client does not want are ignored."""
+        response = self.to_client.pop(0)
+        if self.refuses(response):
+            self.to_server.append(DeltaRequest(TYPE, response_nonce=response.nonce, error_detail=REFUSED))
+            return
+        for name, version in zip(response.names, response.versions, strict=True):
+            if name in self.wanted:
+                self.has[name] = version
+        for name in response.removed:
+            self.has.pop(name, None)
+        self.waiting -= {*response.names, *response.removed}
+        self.to_server.append(DeltaRequest(TYPE, response_nonce=response.nonce))
+        if self.on_demand:
+            gone = self.wanted & set(response.removed)
+            self.give_up(gone)
+            if gone:
+                self.to_server.append(DeltaRequest(TYPE, unsubscribe=tuple(sorted(gone))))
 
     @invariant()
-    def nothing_unwanted_is_held(self):
-        """The client has only what it wants."""
+    def nothing_bad_and_nothing_unwanted_is_held(self):
+        """The client has only what it wants and accepts."""
         assert set(self.has) <= self.wanted
+        assert not self.bad & set(self.has.values())
 
     @rule()
     def settle(self):
-        """Once everything has arrived, the client has the newest version of all that it wants and nothing that is gone."""
-        self.world.away.clear()
-        self.find()
-        if self.looked_up is not None:
-            self.answer()
-        while self.subscription.has_work:
-            self.look_up(2)
-            self.answer()
-        while self.on_the_way:
-            self.accept()
-        for name in self.wanted - self.refused:
-            assert self.world.versions.get(canonical_name(name) or "") == self.has.get(name), name
-            assert name in self.answered or name == b"\xff", name
-        for name in self.refused & self.wanted:
-            self.subscription.receive(DeltaRequest(TYPE, subscribe=(name,)))
-            self.refused.discard(name)
+        """Once everything has arrived, the client has the newest good version of all that it wants and nothing that is gone."""
+        self.come_to_rest()
+        assert not self.waiting - {b"\xff"}
+        assert dict(self.subscription.held()) == self.has
+        assert self.subscription.held_count == len(self.has)
+        for name in self.wanted:
+            newest = self.newest(canonical_name(name))
+            if newest in self.bad:
+                assert self.good_previous(canonical_name(name)) in {None, self.has.get(name)}, name
+            elif newest not in self.world.broken:
+                assert newest == self.has.get(name), name
+        assert {canonical_name(name) for name in self.wanted} - {None} <= self.counted
+        self.check_bounds()
+
+    def check_bounds(self):
+        """A bounded client has no more than its bounds."""
+        counted = self.has.keys() - self.pinned
+        if self.limits.max_resources is not None:
+            assert len(counted) <= self.limits.max_resources
+        if self.limits.max_spellings is not None:
+            assert sum(name != name.lower() for name in counted) <= self.limits.max_spellings
+
+    @rule(name=st.sampled_from(SPELLED))
+    def ask_for_what_was_refused(self, name):
+        """A client that asks for a resource whose newest version is bad gets the previous one, if that is good, or a removal."""
+        self.settle()
+        key = canonical_name(name)
+        if self.newest(key) not in self.bad or self.on_demand:
+            return
+        self.has.pop(name, None)
+        self.request([name], [], "")
+        self.settle()
+        assert self.has.get(name) == self.good_previous(key)
 
     def teardown(self):
         """Every run ends settled."""
         self.settle()
-        self.settle()
+        self.check_end()
 
 
-DeltaConvergence.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+DeltaConvergence.TestCase.settings = settings(max_examples=150, stateful_step_count=50, deadline=None)
 TestDeltaConvergence = DeltaConvergence.TestCase

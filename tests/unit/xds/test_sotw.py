@@ -2,7 +2,7 @@
 
 import pytest
 
-from controlplane.xds.messages import MAX_RESPONSE_RESOURCES, Acknowledgement, SotwRequest
+from controlplane.xds.messages import MAX_RESPONSE_BYTES, MAX_RESPONSE_RESOURCES, Acknowledgement, SotwRequest
 from controlplane.xds.sotw import WHOLE_STATE_NAMES
 from tests.unit.xds.transcript import REFUSED, TYPE, SotwTranscript, told
 
@@ -31,15 +31,6 @@ def test_an_ack_is_read_and_not_answered():
     assert Acknowledgement("1", ("1",)) == stream.outcome.acknowledgement
 
 
-def test_a_nack_is_read_and_nothing_is_sent_again():
-    """A NACK carries the client's words; the same state is not sent again until it changes."""
-    stream = SotwTranscript(a_example="1")
-    stream.request(b"a.example")
-    assert [] == stream.request(b"a.example", nonce="1", error=REFUSED)
-    assert Acknowledgement("1", ("1",), REFUSED) == stream.outcome.acknowledgement
-    assert ({b"a.example": "2"}, set()) == told(stream.change("a.example", "2"))
-
-
 def test_a_stale_nonce_is_ignored():
     """A request that answers an earlier answer changes no names, but its NACK is read."""
     stream = SotwTranscript(a_example="1", b_example="1")
@@ -47,7 +38,7 @@ def test_a_stale_nonce_is_ignored():
     stream.change("a.example", "2")
     assert [] == stream.request(b"a.example", b"b.example", nonce="1", error=REFUSED)
     assert stream.outcome.stale
-    assert Acknowledgement("1", ("1",), REFUSED) == stream.outcome.acknowledgement
+    assert Acknowledgement("1", ("1",), REFUSED, ((b"a.example", "1"),)) == stream.outcome.acknowledgement
     assert [] == stream.request(b"a.example", b"b.example")
     assert stream.outcome.stale
     answers = stream.request(b"a.example", b"b.example", nonce="2")
@@ -92,7 +83,7 @@ def test_a_first_request_that_holds_nothing_is_answered_with_nothing(names):
     """Neither an empty request nor the wildcard waits: an answer without resources comes at once, and nothing is pushed later."""
     stream = SotwTranscript(a_example="1")
     (answer,) = stream.request(*names)
-    assert ("1", (), ()) == (answer.nonce, answer.resources, answer.removed)
+    assert ("1", (), ()) == (answer.nonce, answer.names, answer.removed)
     assert (len(names), ()) == (stream.outcome.impossible_names, stream.outcome.held)
     assert [] == stream.request(*names, nonce="1", version=answer.version_info)
     assert [] == stream.change("a.example", "2")
@@ -154,12 +145,25 @@ def test_a_resource_that_cannot_be_made_harms_no_other():
 
 def test_many_names_are_answered_by_what_changed():
     """Beyond the limit of a whole state an answer holds only what is due, and answers are cut."""
-    stream = SotwTranscript(**{f"n{number}_example": "1" for number in range(WHOLE_STATE_NAMES + 10)})
+    count = MAX_RESPONSE_RESOURCES + WHOLE_STATE_NAMES
+    stream = SotwTranscript(**{f"n{number}_example": "1" for number in range(count)})
     names = tuple(key.encode() for key in stream.world.versions)
     answers = stream.request(*names)
-    assert [MAX_RESPONSE_RESOURCES, 10] == [len(answer.resources) for answer in answers]
+    assert [MAX_RESPONSE_RESOURCES, WHOLE_STATE_NAMES] == [len(answer.names) for answer in answers]
     assert ({b"n3.example": "2"}, set()) == told(stream.change("n3.example", "2"))
     assert [] == stream.change("n3.example", "2")
+    assert [] == stream.accept(*answers)
+
+
+def test_a_whole_state_is_cut_by_size():
+    """A whole state that is larger than an answer comes in several."""
+    stream = SotwTranscript(**{f"n{number}_example": "1" for number in range(3)})
+    names = tuple(key.encode() for key in stream.world.versions)
+    stream.subscription.receive(SotwRequest(TYPE, None, "", names))
+    claims = stream.subscription.take(10)
+    known = stream.world.known(claims.keys)
+    answers = list(stream.subscription.answers(claims, known, lambda names, _: [bytes(MAX_RESPONSE_BYTES // 2 - 1000)] * len(names)))
+    assert [names[:2], names[2:]] == [answer.names for answer in answers]
 
 
 def test_a_name_that_comes_during_a_look_up_is_in_the_next_whole_state():
@@ -168,10 +172,41 @@ def test_a_name_that_comes_during_a_look_up_is_in_the_next_whole_state():
     subscription, world = stream.subscription, stream.world
     subscription.receive(SotwRequest(TYPE, resource_names=(b"a.example",)))
     claims = subscription.take(10)
-    known = world.known(claims)
+    known = world.known(claims.keys)
     subscription.receive(SotwRequest(TYPE, resource_names=(b"a.example", b"b.example")))
-    assert [] == list(subscription.answers(claims, known, world.body))
+    assert [] == list(subscription.answers(claims, known, world.fields))
     assert ({b"a.example": "1", b"b.example": "1"}, set()) == told(stream.answers())
+
+
+def test_an_emptied_list_unsubscribes():
+    """A request without names after one with names is no wildcard: it gives all names up and is not answered."""
+    stream = SotwTranscript(a_example="1")
+    stream.request(b"a.example")
+    assert [] == stream.request(nonce="1")
+    assert ("a.example",) == stream.outcome.released
+    assert [] == stream.change("a.example", "2")
+
+
+def test_each_spelling_is_answered_as_it_was_spelled():
+    """Spellings of one name are resources of their own; the name is held until the last of them goes."""
+    stream = SotwTranscript(a_example="1")
+    assert ({b"a.example": "1", b"A.example": "1"}, set()) == told(stream.request(b"a.example", b"A.example", b"a.example"))
+    assert ("a.example",) == stream.outcome.held
+    stream.request(b"A.example", nonce="1")
+    assert () == stream.outcome.released
+    assert ({b"A.example": "2"}, set()) == told(stream.change("a.example", "2"))
+    assert [(b"A.example", "2")] == list(stream.subscription.held())
+    assert ("a.example",) == stream.subscription.end()
+
+
+def test_updates_coalesce_while_a_client_does_not_read():
+    """However often a name changes before the client is written to, it is told the last version, once."""
+    stream = SotwTranscript(a_example="1")
+    stream.request(b"a.example")
+    for version in range(2, 100):
+        stream.world.replace("a.example", str(version))
+        stream.subscription.changed(["a.example"])
+    assert ["99"] == [version for answer in stream.answers() for version in answer.versions]
 
 
 def test_the_version_of_an_answer_follows_from_the_state():

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!certplane/wire/v1/discovery.proto\x12\x11\x63\x65rtplane.wire.v1\"5\n\x04Node\x12\n\n\x02id\x18\x01 \x01(\x0c\x12\x0f\n\x07\x63luster\x18\x02 \x01(\x0c\x12\x10\n\x08metadata\x18\x03 \x01(\x0c\"\'\n\x06Status\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\x0c\"\xe9\x02\n\x15\x44\x65ltaDiscoveryRequest\x12%\n\x04node\x18\x01 \x01(\x0b\x32\x17.certplane.wire.v1.Node\x12\x10\n\x08type_url\x18\x02 \x01(\t\x12 \n\x18resource_names_subscribe\x18\x03 \x03(\x0c\x12\"\n\x1aresource_names_unsubscribe\x18\x04 \x03(\x0c\x12Z\n\x19initial_resource_versions\x18\x05 \x03(\x0b\x32\x37.certplane.wire.v1.DeltaDiscoveryRequest.InitialVersion\x12\x16\n\x0eresponse_nonce\x18\x06 \x01(\t\x12/\n\x0c\x65rror_detail\x18\x07 \x01(\x0b\x32\x19.certplane.wire.v1.Status\x1a,\n\x0eInitialVersion\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\r\n\x05value\x18\x02 \x01(\x0c\"\x84\x01\n\x16\x44\x65ltaDiscoveryResponse\x12\x1b\n\x13system_version_info\x18\x01 \x01(\t\x12\x11\n\tresources\x18\x02 \x03(\x0c\x12\x10\n\x08type_url\x18\x04 \x01(\t\x12\x19\n\x11removed_resources\x18\x06 \x03(\x0c\x12\r\n\x05nonce\x18\x05 \x01(\t\"\xc2\x01\n\x10\x44iscoveryRequest\x12\x14\n\x0cversion_info\x18\x01 \x01(\t\x12%\n\x04node\x18\x02 \x01(\x0b\x32\x17.certplane.wire.v1.Node\x12\x16\n\x0eresource_names\x18\x03 \x03(\x0c\x12\x10\n\x08type_url\x18\x04 \x01(\t\x12\x16\n\x0eresponse_nonce\x18\x05 \x01(\t\x12/\n\x0c\x65rror_detail\x18\x06 \x01(\x0b\x32\x19.certplane.wire.v1.Status\"]\n\x11\x44iscoveryResponse\x12\x14\n\x0cversion_info\x18\x01 \x01(\t\x12\x11\n\tresources\x18\x02 \x03(\x0c\x12\x10\n\x08type_url\x18\x04 \x01(\t\x12\r\n\x05nonce\x18\x05 \x01(\t\";\n\x08Resource\x12\x0c\n\x04name\x18\x03 \x01(\x0c\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x10\n\x08resource\x18\x02 \x01(\x0c\"&\n\x03\x41ny\x12\x10\n\x08type_url\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c\"/\n\x06Secret\x12\x0c\n\x04name\x18\x01 \x01(\x0c\x12\x17\n\x0ftls_certificate\x18\x02 \x01(\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!certplane/wire/v1/discovery.proto\x12\x11\x63\x65rtplane.wire.v1\"5\n\x04Node\x12\n\n\x02id\x18\x01 \x01(\x0c\x12\x0f\n\x07\x63luster\x18\x02 \x01(\x0c\x12\x10\n\x08metadata\x18\x03 \x01(\x0c\"x\n\x06Struct\x12/\n\x06\x66ields\x18\x01 \x03(\x0b\x32\x1f.certplane.wire.v1.Struct.Field\x1a=\n\x05\x46ield\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\'\n\x05value\x18\x02 \x01(\x0b\x32\x18.certplane.wire.v1.Value\"S\n\x05Value\x12\x16\n\x0cstring_value\x18\x03 \x01(\x0cH\x00\x12\x14\n\nbool_value\x18\x04 \x01(\x08H\x00\x12\x14\n\nlist_value\x18\x06 \x01(\x0cH\x00\x42\x06\n\x04kind\"5\n\tListValue\x12(\n\x06values\x18\x01 \x03(\x0b\x32\x18.certplane.wire.v1.Value\"\'\n\x06Status\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\x0c\"\xe9\x02\n\x15\x44\x65ltaDiscoveryRequest\x12%\n\x04node\x18\x01 \x01(\x0b\x32\x17.certplane.wire.v1.Node\x12\x10\n\x08type_url\x18\x02 \x01(\t\x12 \n\x18resource_names_subscribe\x18\x03 \x03(\x0c\x12\"\n\x1aresource_names_unsubscribe\x18\x04 \x03(\x0c\x12Z\n\x19initial_resource_versions\x18\x05 \x03(\x0b\x32\x37.certplane.wire.v1.DeltaDiscoveryRequest.InitialVersion\x12\x16\n\x0eresponse_nonce\x18\x06 \x01(\t\x12/\n\x0c\x65rror_detail\x18\x07 \x01(\x0b\x32\x19.certplane.wire.v1.Status\x1a,\n\x0eInitialVersion\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\r\n\x05value\x18\x02 \x01(\x0c\"\x84\x01\n\x16\x44\x65ltaDiscoveryResponse\x12\x1b\n\x13system_version_info\x18\x01 \x01(\t\x12\x11\n\tresources\x18\x02 \x03(\x0c\x12\x10\n\x08type_url\x18\x04 \x01(\t\x12\x19\n\x11removed_resources\x18\x06 \x03(\x0c\x12\r\n\x05nonce\x18\x05 \x01(\t\"\xc2\x01\n\x10\x44iscoveryRequest\x12\x14\n\x0cversion_info\x18\x01 \x01(\t\x12%\n\x04node\x18\x02 \x01(\x0b\x32\x17.certplane.wire.v1.Node\x12\x16\n\x0eresource_names\x18\x03 \x03(\x0c\x12\x10\n\x08type_url\x18\x04 \x01(\t\x12\x16\n\x0eresponse_nonce\x18\x05 \x01(\t\x12/\n\x0c\x65rror_detail\x18\x06 \x01(\x0b\x32\x19.certplane.wire.v1.Status\"]\n\x11\x44iscoveryResponse\x12\x14\n\x0cversion_info\x18\x01 \x01(\t\x12\x11\n\tresources\x18\x02 \x03(\x0c\x12\x10\n\x08type_url\x18\x04 \x01(\t\x12\r\n\x05nonce\x18\x05 \x01(\t\";\n\x08Resource\x12\x0c\n\x04name\x18\x03 \x01(\x0c\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x10\n\x08resource\x18\x02 \x01(\x0c\"&\n\x03\x41ny\x12\x10\n\x08type_url\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c\"/\n\x06Secret\x12\x0c\n\x04name\x18\x01 \x01(\x0c\x12\x17\n\x0ftls_certificate\x18\x02 \x01(\x0c\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,22 +33,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_NODE']._serialized_start=56
   _globals['_NODE']._serialized_end=109
-  _globals['_STATUS']._serialized_start=111
-  _globals['_STATUS']._serialized_end=150
-  _globals['_DELTADISCOVERYREQUEST']._serialized_start=153
-  _globals['_DELTADISCOVERYREQUEST']._serialized_end=514
-  _globals['_DELTADISCOVERYREQUEST_INITIALVERSION']._serialized_start=470
-  _globals['_DELTADISCOVERYREQUEST_INITIALVERSION']._serialized_end=514
-  _globals['_DELTADISCOVERYRESPONSE']._serialized_start=517
-  _globals['_DELTADISCOVERYRESPONSE']._serialized_end=649
-  _globals['_DISCOVERYREQUEST']._serialized_start=652
-  _globals['_DISCOVERYREQUEST']._serialized_end=846
-  _globals['_DISCOVERYRESPONSE']._serialized_start=848
-  _globals['_DISCOVERYRESPONSE']._serialized_end=941
-  _globals['_RESOURCE']._serialized_start=943
-  _globals['_RESOURCE']._serialized_end=1002
-  _globals['_ANY']._serialized_start=1004
-  _globals['_ANY']._serialized_end=1042
-  _globals['_SECRET']._serialized_start=1044
-  _globals['_SECRET']._serialized_end=1091
+  _globals['_STRUCT']._serialized_start=111
+  _globals['_STRUCT']._serialized_end=231
+  _globals['_STRUCT_FIELD']._serialized_start=170
+  _globals['_STRUCT_FIELD']._serialized_end=231
+  _globals['_VALUE']._serialized_start=233
+  _globals['_VALUE']._serialized_end=316
+  _globals['_LISTVALUE']._serialized_start=318
+  _globals['_LISTVALUE']._serialized_end=371
+  _globals['_STATUS']._serialized_start=373
+  _globals['_STATUS']._serialized_end=412
+  _globals['_DELTADISCOVERYREQUEST']._serialized_start=415
+  _globals['_DELTADISCOVERYREQUEST']._serialized_end=776
+  _globals['_DELTADISCOVERYREQUEST_INITIALVERSION']._serialized_start=732
+  _globals['_DELTADISCOVERYREQUEST_INITIALVERSION']._serialized_end=776
+  _globals['_DELTADISCOVERYRESPONSE']._serialized_start=779
+  _globals['_DELTADISCOVERYRESPONSE']._serialized_end=911
+  _globals['_DISCOVERYREQUEST']._serialized_start=914
+  _globals['_DISCOVERYREQUEST']._serialized_end=1108
+  _globals['_DISCOVERYRESPONSE']._serialized_start=1110
+  _globals['_DISCOVERYRESPONSE']._serialized_end=1203
+  _globals['_RESOURCE']._serialized_start=1205
+  _globals['_RESOURCE']._serialized_end=1264
+  _globals['_ANY']._serialized_start=1266
+  _globals['_ANY']._serialized_end=1304
+  _globals['_SECRET']._serialized_start=1306
+  _globals['_SECRET']._serialized_end=1353
 # @@protoc_insertion_point(module_scope)

@@ -16,6 +16,35 @@ class Node(_message.Message):
     metadata: bytes
     def __init__(self, id: _Optional[bytes] = ..., cluster: _Optional[bytes] = ..., metadata: _Optional[bytes] = ...) -> None: ...
 
+class Struct(_message.Message):
+    __slots__ = ("fields",)
+    class Field(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: bytes
+        value: Value
+        def __init__(self, key: _Optional[bytes] = ..., value: _Optional[_Union[Value, _Mapping]] = ...) -> None: ...
+    FIELDS_FIELD_NUMBER: _ClassVar[int]
+    fields: _containers.RepeatedCompositeFieldContainer[Struct.Field]
+    def __init__(self, fields: _Optional[_Iterable[_Union[Struct.Field, _Mapping]]] = ...) -> None: ...
+
+class Value(_message.Message):
+    __slots__ = ("string_value", "bool_value", "list_value")
+    STRING_VALUE_FIELD_NUMBER: _ClassVar[int]
+    BOOL_VALUE_FIELD_NUMBER: _ClassVar[int]
+    LIST_VALUE_FIELD_NUMBER: _ClassVar[int]
+    string_value: bytes
+    bool_value: bool
+    list_value: bytes
+    def __init__(self, string_value: _Optional[bytes] = ..., bool_value: _Optional[bool] = ..., list_value: _Optional[bytes] = ...) -> None: ...
+
+class ListValue(_message.Message):
+    __slots__ = ("values",)
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    values: _containers.RepeatedCompositeFieldContainer[Value]
+    def __init__(self, values: _Optional[_Iterable[_Union[Value, _Mapping]]] = ...) -> None: ...
+
 class Status(_message.Message):
     __slots__ = ("code", "message")
     CODE_FIELD_NUMBER: _ClassVar[int]

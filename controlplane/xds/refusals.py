@@ -1,0 +1,162 @@
+"""What follows from an ACK or a NACK, in both variants (xDS page, "ACK and NACK semantics summary").
+
+A client that refuses one resource refuses the whole answer, keeps what it had of every name in it, and does not say which it was. So a NACK
+of an answer with several condemns none of them:
+
+    the refused answer brought      then
+    several resources               each name goes back to what the client was told before; the names are sent again in two halves,
+                                    each half an answer of its own; a refused half is halved again
+    resources and removals          the resources as above, even a single one; the removals go into one answer of their own
+    removals only                   they count as told: some Envoys before 2024 refuse any answer without resources
+    a single resource               this version is marked bad for this client
+
+A version that is marked bad is not sent to this client again. The previous resource takes its place, if there is one and it was not refused
+too; nearly always the client has that already and keeps it. Else a client that has any version keeps it, and one that waits is answered as
+for a resource that does not exist. The mark goes when the client accepts a newer version, and with the name.
+
+A name that was sent again in a later answer is left to the ACK or NACK of that answer.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from controlplane.xds.held_names import REMOVED, HeldNames
+from controlplane.xds.messages import Acknowledgement, ErrorDetail
+from controlplane.xds.sent_answers import SentAnswer, SentAnswers
+
+_SHOWN_VERSIONS = 8
+_MARKED_VERSIONS = 4
+"""Versions of one name that are remembered as bad: the newest and the previous one, and some that they replaced."""
+
+
+@dataclass(frozen=True, slots=True)
+class Isolated:
+    """Names that are to be answered with nothing else. `removed` are answered as removed, unless they are held by then."""
+
+    names: Sequence[bytes] = ()
+    removed: Sequence[bytes] = ()
+
+
+class Refusals:
+    """The answers of a subscription on their way, and what their refusal leads to. See the table above."""
+
+    __slots__ = ("_groups", "_names", "isolated", "marks", "sent")
+
+    def __init__(self, names: HeldNames) -> None:
+        self._names = names
+        self.sent = SentAnswers()
+        self.marks: dict[bytes, tuple[str, ...]] = {}
+        """Versions that are marked bad, by name, the newest mark first."""
+        self.isolated: set[bytes] = set()
+        """Names that wait to be answered alone. Whatever is known of them, no other answer tells it."""
+        self._groups: deque[Isolated] = deque()
+
+    @property
+    def has_work(self) -> bool:
+        """Whether `take` has something to give."""
+        return bool(self._groups)
+
+    def isolate(self, names: Sequence[bytes], removed: Sequence[bytes] = ()) -> None:
+        """Has names answered with nothing else."""
+        if names or removed:
+            self._groups.append(Isolated(names, removed))
+            self.isolated.update(names)
+
+    def take(self) -> Isolated | None:
+        """Hands out what goes into the next answer of its own, or None."""
+        while self._groups:
+            group = self._groups.popleft()
+            names = [name for name in group.names if name in self.isolated]
+            self.isolated.difference_update(names)
+            if names or group.removed:
+                return Isolated(names, group.removed)
+        return None
+
+    def forget(self, names: Iterable[bytes]) -> None:
+        """Forgets names that are not held any more."""
+        if self.marks or self.isolated:
+            for name in names:
+                self.marks.pop(name, None)
+                self.isolated.discard(name)
+
+    def marked(self, names: Iterable[bytes]) -> Mapping[str, Sequence[str]]:
+        """Returns the versions that are marked bad for any of these names, by canonical name."""
+        if not self.marks:
+            return {}
+        marked: dict[str, Sequence[str]] = {}
+        for name in self.marks.keys() & names:
+            key = self._names.key(name)
+            marked[key] = (*marked.get(key, ()), *self.marks[name])
+        return marked
+
+    def shown(self) -> Mapping[bytes, str]:
+        """Returns the names whose version is marked bad, with the version that was marked last."""
+        return {name: versions[0] for name, versions in self.marks.items()}
+
+    def acknowledge(self, nonce: str, error: ErrorDetail | None) -> Acknowledgement | None:
+        """Reads the ACK or NACK in a request, if there is one, and makes due again what is to be sent in another way."""
+        if not nonce and error is None:
+            return None
+        answer = self.sent.pop(nonce)
+        if answer is None:
+            return Acknowledgement(nonce, (), error)
+        if error is None:
+            if self.marks:
+                self._accept(answer)
+            return Acknowledgement(nonce, answer.versions[:_SHOWN_VERSIONS])
+        return Acknowledgement(nonce, answer.versions[:_SHOWN_VERSIONS], error, self._refuse(nonce, answer))
+
+    def _accept(self, answer: SentAnswer) -> None:
+        for name, version in zip(answer.names, answer.versions, strict=True):
+            if name not in answer.substituted and version not in self.marks.get(name, (version,)):
+                del self.marks[name]
+
+    def _refuse(self, nonce: str, answer: SentAnswer) -> tuple[tuple[bytes, str], ...]:
+        if not answer.names:
+            return ()
+        later = self.sent.after(nonce)
+        overtaken = {name for other in later for name in (*other.names, *other.removed)}
+        undone = [
+            *zip(answer.names, answer.versions, answer.befores, strict=True),
+            *((name, REMOVED, before) for name, before in answer.removed_befores.items()),
+        ]
+        if overtaken:
+            _correct(later, {name: (told, before) for name, told, before in undone if name in overtaken})
+        suspects = [name for name, told, before in undone if name not in overtaken and self._undo(name, told, before)]
+        if len(answer.names) == 1 and not answer.removed:
+            return self._mark(answer.names[0], answer.versions[0])
+        brought = set(answer.names)
+        resources = [name for name in suspects if name in brought]
+        half = (len(resources) + 1) // 2
+        self.isolate(resources[:half])
+        self.isolate(resources[half:])
+        gone = [name for name in answer.removed if name not in self._names.told]
+        self.isolate([name for name in suspects if name not in brought], gone)
+        return ()
+
+    def _undo(self, name: bytes, told: str, before: str | None) -> bool:
+        """Goes back to what the client was told before, unless something happened since; returns whether it did."""
+        if self._names.told.get(name) != told:
+            return False
+        self._names.set_back(name, before)
+        return True
+
+    def _mark(self, name: bytes, version: str) -> tuple[tuple[bytes, str], ...]:
+        if name not in self._names.told:
+            return ()
+        self.marks[name] = (version, *self.marks.get(name, ()))[:_MARKED_VERSIONS]
+        if name not in self.isolated:
+            self._names.put_back(name, self._names.key(name))
+        return ((name, version),)
+
+
+def _correct(later: Iterable[SentAnswer], undone: Mapping[bytes, tuple[str, str | None]]) -> None:
+    """Notes in later answers that the client never had what it was told before them."""
+    for answer in later:
+        for index, name in enumerate(answer.names):
+            if name in undone and answer.befores[index] == undone[name][0]:
+                answer.befores[index] = undone[name][1]
+        for name in answer.removed_befores.keys() & undone:
+            if answer.removed_befores[name] == undone[name][0]:
+                answer.removed_befores[name] = undone[name][1]
