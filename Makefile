@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 PYTHON ?= python3
 STAMP := $(VENV)/.setup-stamp
 
-.PHONY: setup up test check protos lock bench-first clean
+.PHONY: setup up test check protos lock bench bench-million bench-first clean
 .DEFAULT_GOAL := help
 
 help:
@@ -13,6 +13,8 @@ help:
 	@echo "make check   static checks only (ruff, mypy, import-linter, buf, drift of generated code)"
 	@echo "make protos  generate controlplane/api from protos/"
 	@echo "make lock    resolve pyproject.toml into requirements.lock anew"
+	@echo "make bench   our path, its limits and its peers, against the promises"
+	@echo "make bench-million  a store with a million domains: start, memory, handshakes"
 	@echo "make bench-first  onboarding, handshakes and memory, against their limits"
 
 setup: $(STAMP)
@@ -45,6 +47,12 @@ lock: setup
 	  --generate-hashes --no-emit-index-url --no-header --quiet --output-file requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --constraint requirements.lock --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-header --quiet --output-file requirements.runtime.lock
+
+bench: setup
+	$(BIN)/python -m bench.run
+
+bench-million: setup
+	$(BIN)/python -m bench.million
 
 bench-first: setup
 	$(BIN)/python bench/first.py

@@ -2,9 +2,12 @@
 
 import asyncio
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+from redis.asyncio import Redis
 
 from bench.private_ca import PrivateCa
 from controlplane.adapters.key_files import load_key_directory
@@ -13,47 +16,36 @@ from controlplane.adapters.redis_client import connect
 from controlplane.adapters.redis_domains import RedisDomainStore
 from controlplane.adapters.redis_work import RedisWorkStore
 from controlplane.core.certificate import CertificateRecord, leaf_seal_context
-from controlplane.core.chain import check_chain
+from controlplane.core.chain import CheckedChain, check_chain
 from controlplane.core.managed_domain import DomainSpec, DomainState, DomainStatus
 from controlplane.core.names import DomainName
-from controlplane.core.ports import Sealer
+from controlplane.core.ports import RecordAuthenticator
 from controlplane.core.renewal import renew_time
+from controlplane.core.sealing import Envelope
 
+TENANT = "bench"
 _AT_A_TIME = 16
 _LEASE = timedelta(seconds=30)
 
 
-async def fill(redis_url: str, worker_keys: Path, authority: PrivateCa, names: Sequence[str]) -> None:
-    """Writes a domain with a certificate for each name, its leaf key sealed with the worker's keys. No worker may run yet."""
-    keys = load_key_directory(worker_keys)
-    sealer, client = keys.sealer(), connect(redis_url)
-    domains, work = RedisDomainStore(client), RedisWorkStore(client, keys.authenticator())
-    waiting = iter(names)
+@dataclass(frozen=True, slots=True)
+class StoredDomain:
+    """A domain as a worker leaves it after its first issuance; `record` has no generation yet, which is the store's matter."""
 
-    async def write_some() -> None:
-        for name in waiting:
-            now = datetime.now(UTC)
-            certificate, status = _certificate(name, authority, sealer, now)
-            await domains.create(DomainSpec(DomainName(name), uuid.uuid4().hex, now, "bench"), DomainStatus())
-            lease = await work.acquire(DomainName(name), "bench", _LEASE)
-            if lease is None:
-                raise AssertionError(f"somebody else works on {name}")
-            await work.load(lease)
-            await work.save_certificate(lease, certificate, status, status.renew_time)
-            await work.release(lease)
+    spec: DomainSpec
+    record: CertificateRecord
+    status: DomainStatus
 
-    try:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(_AT_A_TIME):
-                group.create_task(write_some())
-    finally:
-        await client.aclose()
+    @property
+    def due(self) -> datetime:
+        """When a worker looks next."""
+        if self.status.renew_time is None:
+            raise AssertionError("a domain with a certificate has a time of renewal")
+        return self.status.renew_time
 
 
-def _certificate(name: str, authority: PrivateCa, sealer: Sealer, now: datetime) -> tuple[CertificateRecord, DomainStatus]:
-    """Returns what a worker would have put in force: the record, and the status that belongs to it."""
-    leaf_key = make_leaf_key((name,))
-    chain = check_chain(authority.issue((name,), leaf_key), (name,), leaf_key.spki_digest, now)
+def stored_domain(name: str, chain: CheckedChain, sealed_leaf_key: Envelope, spki_digest: bytes, now: datetime) -> StoredDomain:
+    """Returns what a worker would have put in force for a chain that passed its checks."""
     record = CertificateRecord(
         id=chain.id,
         fqdn=name,
@@ -61,11 +53,12 @@ def _certificate(name: str, authority: PrivateCa, sealer: Sealer, now: datetime)
         names=(name,),
         leaf=chain.leaf,
         intermediates=chain.intermediates,
-        sealed_leaf_key=sealer.seal(leaf_key.private_key, leaf_seal_context(leaf_key.spki_digest, (name,))),
-        spki_digest=leaf_key.spki_digest,
+        sealed_leaf_key=sealed_leaf_key,
+        spki_digest=spki_digest,
         not_before=chain.not_before,
         not_after=chain.not_after,
         issue_time=now,
+        tenant=TENANT,
     )
     renewal = renew_time(chain.not_before, chain.not_after, name)
     status = DomainStatus(
@@ -77,4 +70,49 @@ def _certificate(name: str, authority: PrivateCa, sealer: Sealer, now: datetime)
         renew_time=renewal,
         next_attempt_time=renewal,
     )
-    return record, status
+    spec = DomainSpec(DomainName(name), uuid.uuid4().hex, now, TENANT, create_request_id=str(uuid.uuid4()))
+    return StoredDomain(spec, record, status)
+
+
+class AdapterWriter:
+    """Writes domains as the API and a worker do, one after the other. No worker may run yet."""
+
+    def __init__(
+        self, client: Redis, authenticator: RecordAuthenticator, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        self._domains = RedisDomainStore(client)
+        self._work = RedisWorkStore(client, authenticator, clock)
+
+    async def write(self, stored: StoredDomain) -> None:
+        """Creates the domain and puts its certificate in force under a lease."""
+        name = stored.spec.fqdn
+        await self._domains.create(stored.spec, DomainStatus())
+        lease = await self._work.acquire(name, "bench", _LEASE)
+        if lease is None:
+            raise AssertionError(f"somebody else works on {name}")
+        await self._work.load(lease)
+        await self._work.save_certificate(lease, stored.record, stored.status, stored.due)
+        await self._work.release(lease)
+
+
+async def fill(redis_url: str, worker_keys: Path, authority: PrivateCa, names: Sequence[str]) -> None:
+    """Writes a domain with a certificate for each name, its leaf key sealed with the worker's keys. No worker may run yet."""
+    keys = load_key_directory(worker_keys)
+    sealer, client = keys.sealer(), connect(redis_url)
+    writer = AdapterWriter(client, keys.authenticator())
+    waiting = iter(names)
+
+    async def write_some() -> None:
+        for name in waiting:
+            now = datetime.now(UTC)
+            leaf_key = make_leaf_key((name,))
+            chain = check_chain(authority.issue((name,), leaf_key), (name,), leaf_key.spki_digest, now)
+            sealed = sealer.seal(leaf_key.private_key, leaf_seal_context(leaf_key.spki_digest, (name,)))
+            await writer.write(stored_domain(name, chain, sealed, leaf_key.spki_digest, now))
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(_AT_A_TIME):
+                group.create_task(write_some())
+    finally:
+        await client.aclose()

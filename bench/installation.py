@@ -87,7 +87,7 @@ async def installation(directory: Path, stored_names: Sequence[str]) -> AsyncIte
                 node_cluster="bench",
             )
         )
-        config = _with_static_listener(config, static_port, *static_pair)
+        config = with_static_listener(config, static_port, *static_pair)
         envoy = await start_envoy(config, admin_port=admin_port, directory=directory / "envoy")
         stack.push_async_callback(envoy.terminate)
         worker = await _started(
@@ -115,7 +115,7 @@ async def _started(log_path: Path, *arguments: str) -> ChildProcess:
     return process
 
 
-def _with_static_listener(config: str, port: int, certificate: Path, key: Path) -> str:
+def with_static_listener(config: str, port: int, certificate: Path, key: Path) -> str:
     """Adds to an edge's configuration a listener that differs in one thing: its certificate is a file."""
     edge: dict[str, Any] = yaml.safe_load(config)
     listeners = edge["static_resources"]["listeners"]

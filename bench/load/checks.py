@@ -1,0 +1,124 @@
+"""Checks: how many HTTP-01 requests one `serve` answers through ext_authz, beside a bare grpc.aio echo from one process."""
+
+import asyncio
+from base64 import b64decode, b64encode
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from statistics import median
+from typing import Any
+
+from envoy.service.auth.v3 import external_auth_pb2
+
+from bench.load import check_client
+from bench.load.bare_server import ECHO
+from bench.load.stand import Stand, answered, stand, started
+from bench.section import Options, Promise, Section, Table
+from bench.tables import milliseconds, percentile, ratio
+from controlplane.adapters.key_files import load_key_directory
+from controlplane.adapters.redis_client import connect
+from controlplane.adapters.redis_tokens import RedisTokenStore
+from controlplane.core.ports import TokenRecord
+from controlplane.core.redacted import SecretBytes
+
+_CHECK = "/envoy.service.auth.v3.Authorization/Check"
+_PER_SECOND = 3_000
+_P99_SECONDS = 0.005
+_SECONDS = 3.0
+_TOKEN = "evaGxfADs6pSRb2LAv9IZf17Dt3juxGJ-PCt92wr-oA"
+_KEY_AUTHORIZATION = f"{_TOKEN}.9jg46WB3rR_AHD-EBXdN7cBkH1WOu0tA3M9fm21mqTI"
+_NAME = "shop0.bench.example.net"
+
+
+@dataclass(slots=True)
+class _Runs:
+    """What one server did: as fast as it could, and at half of what is promised."""
+
+    what: str
+    fastest: list[dict[str, Any]] = field(default_factory=list)
+    at_half: list[dict[str, Any]] = field(default_factory=list)
+
+    def rate(self) -> float:
+        """Calls a second as fast as they are answered, the median of the rounds."""
+        return float(median(len(each["latencies"]) / each["seconds"] for each in self.fastest))
+
+    def cpu(self) -> float:
+        """CPU seconds of the server for one call then."""
+        return float(median(each["server_cpu_seconds"] / len(each["latencies"]) for each in self.fastest))
+
+    def p(self, percent: float) -> float:
+        """Latency at half of the promised rate, in seconds, the median of the rounds."""
+        return median(percentile(each["latencies"], percent) for each in self.at_half)
+
+    def cells(self, bare: "_Runs") -> tuple[str, ...]:
+        """Returns the row of the table."""
+        client = median(each["client_cpu_seconds"] / len(each["latencies"]) for each in self.fastest)
+        microseconds = (f"{self.cpu() * 1e6:.0f} µs", f"{client * 1e6:.0f} µs")
+        return (
+            self.what,
+            f"{self.rate():,.0f}",
+            ratio(self.rate() / bare.rate()),
+            *microseconds,
+            *map(milliseconds, (self.p(50), self.p(99))),
+        )
+
+
+def measure(options: Options) -> Section:
+    """Measures it."""
+    return asyncio.run(_measure(options))
+
+
+async def _measure(options: Options) -> Section:
+    seconds = 0.5 if options.quick else _SECONDS
+    checks, bare = _Runs("serve: a planted token"), _Runs("bare loop: an echo")
+    async with stand() as made:
+        await _plant(made)
+        nothing = made.directory / "nothing"
+        nothing.write_bytes(b"")
+        async with made.serve() as served:
+            process, address = await started("bench.load.bare_server", [str(nothing)], made.directory / "bare.log")
+            async with process:
+                turns = [(checks, served.xds, served.process.pid, _CHECK), (bare, address, process.pid, ECHO)]
+                for index in range(options.repeats):
+                    for runs, address, pid, path in turns if index % 2 else reversed(turns):
+                        work = check_client.Work(address, pid, path, b64encode(_request()).decode(), seconds)
+                        runs.fastest.append(await answered(check_client.__name__, work))
+                        runs.at_half.append(await answered(check_client.__name__, replace(work, rate=_PER_SECOND / 2)))
+    _verify(checks)
+    table = Table(
+        "HTTP-01 requests through ext_authz",
+        ("", "calls/s", "of the echo", "CPU for one", "client's CPU", f"p50 at {_PER_SECOND // 2:,}/s", "p99"),
+        [checks.cells(bare), bare.cells(bare)],
+        "How many requests of CAs, or of strangers who know the path, one `serve` answers. Each one reads the token from the store."
+        " The latency counts from when the call was due, so a client that waits hides nothing.",
+    )
+    promises = [
+        Promise(f"ext_authz: checks/s of {_PER_SECOND:,}", checks.rate() / _PER_SECOND, 1.0, at_least=True),
+        Promise(f"ext_authz: p99 at {_PER_SECOND // 2:,}/s of 5 ms", checks.p(99) / _P99_SECONDS, 1.0),
+    ]
+    raw = {runs.what: {"fastest": runs.fastest, "at_half": runs.at_half} for runs in (checks, bare)}
+    return Section("Challenges", [table], promises, raw)
+
+
+async def _plant(made: Stand) -> None:
+    client = connect(made.valkey.url)
+    store = RedisTokenStore(client, load_key_directory(made.worker_keys).authenticator())
+    await store.plant(TokenRecord(_TOKEN, SecretBytes(_KEY_AUTHORIZATION.encode()), (_NAME,), datetime.now(UTC) + timedelta(hours=1)))
+    await client.aclose()
+
+
+def _request() -> bytes:
+    """Returns what Envoy asks about the GET of a CA."""
+    request = external_auth_pb2.CheckRequest()
+    http = request.attributes.request.http
+    http.method, http.host, http.path, http.protocol = "GET", _NAME, f"/.well-known/acme-challenge/{_TOKEN}", "HTTP/1.1"
+    http.headers.update({":authority": _NAME, ":path": http.path, ":method": "GET", "host": _NAME})
+    request.attributes.source.address.socket_address.address = "192.0.2.1"
+    return bytes(request.SerializeToString())
+
+
+def _verify(checks: _Runs) -> None:
+    """Makes sure that the key authorization was answered."""
+    for each in (*checks.fastest, *checks.at_half):
+        answer = external_auth_pb2.CheckResponse.FromString(b64decode(each["answer"]))
+        if answer.denied_response.body != _KEY_AUTHORIZATION:
+            raise AssertionError(f"a check was answered with {answer}")

@@ -1,0 +1,206 @@
+"""A flood of unknown names through a real Envoy: what visitors of known names notice, and what it leaves behind.
+
+First the rate is found at which random unknown names saturate this machine, all of whose cores Envoy may use. Then half of that rate, for
+as long as visitors come at a rate of their own, and without it, in turns.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from bench.load import hello_client, visitor_client
+from bench.load.edge import Edge, edge
+from bench.load.process_time import cpu_seconds
+from bench.load.stand import Served, Stand, answered, stand
+from bench.processes import resident_bytes
+from bench.section import Options, Promise, Section, Table
+from bench.tables import milliseconds, percentile, ratio
+
+_P99_RATIO = 2.0
+_FLAT = 1.1
+_LINES_A_SECOND = 1.2
+_ONBOARDED_SECONDS = 1.0
+
+_KNOWN = 200
+_VISITS_A_SECOND = 100.0
+_SECONDS = 8.0
+_SATURATING_SECONDS = 4.0
+_SATURATING_AT_ONCE = 64
+_REPEATED = 200
+_TIMES = 5
+_REFUSED, _SERVED = "alert 40", "server hello"
+_LOOKED_UP = "certplane_secret_lookup_names_total"
+_DEADLINE_SECONDS = 20.0
+
+
+@dataclass(slots=True)
+class _Found:
+    """What was measured, in seconds and bytes; `cpu` is the CPU time of one unknown name, by process, at saturation."""
+
+    saturating_rate: float = 0.0
+    cpu: dict[str, float] = field(default_factory=dict)
+    quiet: list[list[float]] = field(default_factory=list)
+    flooded: list[list[float]] = field(default_factory=list)
+    unknown: list[float] = field(default_factory=list)
+    failed: int = 0
+    lines: int = 0
+    flood_seconds: float = 0.0
+    before: dict[str, int] = field(default_factory=dict)
+    after: dict[str, int] = field(default_factory=dict)
+    repeated_lookups: float = 0.0
+    onboarded: float = 0.0
+
+
+def measure(options: Options) -> Section:
+    """Measures it."""
+    found = asyncio.run(_measure(options))
+    quiet, flooded = (median(percentile(each, 99) for each in rounds) for rounds in (found.quiet, found.flooded))
+    growth = {name: found.after[name] / found.before[name] for name in found.before}
+    lines = found.lines / found.flood_seconds
+    tables = [
+        Table(
+            f"Visitors of known names ({_VISITS_A_SECOND:.0f} a second, verified) while unknown names arrive",
+            ("", "p50", "p99", "failed"),
+            [
+                ("no flood", milliseconds(_p50(found.quiet)), milliseconds(quiet), "0"),
+                (
+                    f"{found.saturating_rate / 2:,.0f} unknown names a second",
+                    milliseconds(_p50(found.flooded)),
+                    milliseconds(flooded),
+                    f"{found.failed}",
+                ),
+                (
+                    "the unknown names themselves",
+                    milliseconds(percentile(found.unknown, 50)),
+                    milliseconds(percentile(found.unknown, 99)),
+                    "all refused",
+                ),
+            ],
+            f"{found.saturating_rate:,.0f} unknown names a second saturate this machine; half of them arrive here."
+            " Latencies count from when a visit was due.",
+        ),
+        Table(
+            "One unknown name, and what a flood of them leaves behind",
+            ("process", "CPU for one", "memory before", "after", "ratio"),
+            [
+                (
+                    name,
+                    f"{found.cpu[name] * 1e6:.0f} µs",
+                    f"{found.before[name] / 1e6:.0f} MB" if name in growth else "–",
+                    f"{found.after[name] / 1e6:.0f} MB" if name in growth else "–",
+                    ratio(growth[name]) if name in growth else "–",
+                )
+                for name in found.cpu
+            ],
+            f"`serve` wrote {found.lines} lines to its log in {found.flood_seconds:.0f} s of flood."
+            f" {_REPEATED * _TIMES:,} repetitions of {_REPEATED} unknown names cost {found.repeated_lookups:.0f} look-ups in the store."
+            f" A name that was asked for a second before it was onboarded was served {milliseconds(found.onboarded)} after it was.",
+        ),
+    ]
+    promises = [
+        Promise("flood: known names' p99 with it against without", flooded / quiet, _P99_RATIO),
+        Promise("flood: failed handshakes of known names", found.failed, 0.0),
+        *(Promise(f"flood: memory of {name} after against before", value, _FLAT) for name, value in growth.items()),
+        Promise("flood: log lines a second", lines, _LINES_A_SECOND),
+        Promise("flood: look-ups for repeated misses", found.repeated_lookups, 0.0),
+        Promise("flood: onboarded after a miss, of 1 s", found.onboarded / _ONBOARDED_SECONDS, 1.0),
+    ]
+    raw = {name: getattr(found, name) for name in _Found.__slots__}
+    return Section("Floods of unknown names", tables, promises, raw)
+
+
+async def _measure(options: Options) -> _Found:
+    found = _Found()
+    async with stand() as made:
+        names = await made.fill_many(_KNOWN)
+        known = _listed(made, "known", names)
+        async with made.serve() as served, edge(made, served, concurrency=os.cpu_count() or 1) as front:
+            await _hello(front, _SERVED, names_file=str(known))
+            await _saturate(found, made, served, front, 1.0 if options.quick else _SATURATING_SECONDS)
+            pids = {"serve": served.process.pid, "Envoy": front.process.pid}
+            found.before = {name: resident_bytes(pid) for name, pid in pids.items()}
+            for index in range(options.repeats):
+                for flooded in (True, False) if index % 2 else (False, True):
+                    await _visit(found, served, front, known, 2.0 if options.quick else _SECONDS, flooded=flooded)
+            found.after = {name: resident_bytes(pid) for name, pid in pids.items()}
+            await _repeat(found, made, served, front)
+            await _onboard(found, made, front)
+    return found
+
+
+async def _saturate(found: _Found, made: Stand, served: Served, front: Edge, seconds: float) -> None:
+    """Finds the rate at which unknown names saturate the machine, and what one costs then."""
+    pids = {"Envoy": front.process.pid, "serve": served.process.pid, "Valkey": made.valkey.process.pid}
+    before = {name: cpu_seconds(pid) for name, pid in pids.items()}
+    done = await _hello(front, _REFUSED, seconds=seconds, at_once=_SATURATING_AT_ONCE)
+    count = len(done["latencies"])
+    found.cpu = {name: (cpu_seconds(pid) - before[name]) / count for name, pid in pids.items()}
+    found.cpu["client"] = done["client_cpu_seconds"] / count
+    found.saturating_rate = count / done["seconds"]
+
+
+async def _visit(found: _Found, served: Served, front: Edge, known: Path, seconds: float, *, flooded: bool) -> None:
+    """Lets visitors come, with half the saturating rate of unknown names or without."""
+    visits = visitor_client.Work(front.https_port, str(front.roots), str(known), _VISITS_A_SECOND, seconds)
+    visiting = asyncio.ensure_future(answered(visitor_client.__name__, visits))
+    if flooded:
+        lines, begun = _lines(served), time.perf_counter()
+        # A little longer than the visitors, who take a moment to start and to end.
+        done = await _hello(front, _REFUSED, seconds=seconds + 1.0, rate=found.saturating_rate / 2)
+        found.unknown += done["latencies"]
+        found.lines += _lines(served) - lines
+        found.flood_seconds += time.perf_counter() - begun
+    outcome = await visiting
+    found.failed += outcome["failed"]
+    (found.flooded if flooded else found.quiet).append(outcome["latencies"])
+
+
+async def _repeat(found: _Found, made: Stand, served: Served, front: Edge) -> None:
+    """Counts the look-ups that repeated misses cost."""
+    misses = str(_listed(made, "misses", [f"missing-{index}.bench.example.org" for index in range(_REPEATED)]))
+    await _hello(front, _REFUSED, names_file=misses)
+    before = (await served.counters())[_LOOKED_UP]
+    for _ in range(_TIMES):
+        await _hello(front, _REFUSED, names_file=misses)
+    found.repeated_lookups = (await served.counters())[_LOOKED_UP] - before
+
+
+async def _onboard(found: _Found, made: Stand, front: Edge) -> None:
+    """Onboards a name a second after it was asked for, and measures how long it takes from then until it is served."""
+    name = "late.bench.example.org"
+    late = str(_listed(made, "late", [name]))
+    await _hello(front, _REFUSED, names_file=late)
+    await asyncio.sleep(1.0)
+    await made.fill([name])
+    begun = time.perf_counter()
+    async with asyncio.timeout(_DEADLINE_SECONDS):
+        while _SERVED not in (await answered(hello_client.__name__, hello_client.Work(front.https_port, late)))["verdicts"]:
+            pass
+    found.onboarded = time.perf_counter() - begun
+
+
+async def _hello(front: Edge, expected: str, **work: Any) -> dict[str, Any]:
+    """Sends ClientHellos; all must get the same verdict."""
+    done: dict[str, Any] = await answered(hello_client.__name__, hello_client.Work(front.https_port, **work))
+    if set(done["verdicts"]) != {expected}:
+        raise AssertionError(f"expected {expected} only: {done['verdicts']}")
+    return done
+
+
+def _listed(made: Stand, label: str, names: Sequence[str]) -> Path:
+    path = made.directory / label
+    path.write_text("\n".join(names))
+    return path
+
+
+def _lines(served: Served) -> int:
+    return served.process.log_path.read_bytes().count(b"\n")
+
+
+def _p50(rounds: Sequence[Sequence[float]]) -> float:
+    return median(percentile(each, 50) for each in rounds)
