@@ -9,6 +9,8 @@ from prometheus_client import Counter
 from redis.asyncio import Redis
 
 from controlplane.adapters import redis_keys as keys
+from controlplane.adapters.coalesced_reads import CoalescedReads
+from controlplane.adapters.packed_reads import PackedReads, packed_get
 from controlplane.adapters.record_codec import decode_account, decode_token, encode_account, encode_token
 from controlplane.adapters.redis_client import answer, milliseconds, store_call
 from controlplane.core.errors import NotFound, RecordRejected
@@ -24,6 +26,7 @@ class RedisTokenStore:
     def __init__(self, client: Redis, authenticator: RecordAuthenticator) -> None:
         self._client = client
         self._authenticator = authenticator
+        self._read = CoalescedReads(PackedReads(client))
 
     async def plant(self, record: TokenRecord) -> None:
         """See `TokenStore.plant`."""
@@ -33,11 +36,12 @@ class RedisTokenStore:
 
     async def find(self, token: str) -> TokenRecord | None:
         """See `TokenStore.find`."""
-        async with store_call():
-            data: bytes | None = await answer(self._client.get(keys.token(token)))
+        data = await self._read(packed_get(keys.token(token)))
         if data is None:
             return None
         try:
+            if not isinstance(data, bytes):
+                raise RecordRejected("a key of the store has another type than it should")
             record = decode_token(self._authenticator.unwrap("token", token, data))
         except RecordRejected as error:
             _rejected.inc()

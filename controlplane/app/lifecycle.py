@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 import uvloop
 
+from controlplane.app.allocator import keep_memory_small
 from controlplane.app.hardening import forbid_core_dumps
 from controlplane.app.telemetry import configure_logging
 from controlplane.core.errors import ConfigurationError
@@ -29,6 +30,7 @@ def run_role(role: str, log_level: str, main: Callable[[asyncio.Event], Awaitabl
     """
     configure_logging(role, log_level, process)
     forbid_core_dumps()
+    keep_memory_small()
     # What is imported stays, and the collector need not look at it again: a full collection pauses 20 ms less, an end takes 0.1 s less.
     gc.freeze()
     # A third less CPU for everything that waits for sockets, measured on the onboarding of a domain.

@@ -45,6 +45,7 @@ _DRAIN_SECONDS = 5.0
 # Names in other than lower case come from no browser: a tenth of the room is plenty.
 _LEAST_SPELLINGS = 64
 _FOLLOWING_SECONDS = 2.0
+_FURTHER_STREAMS = 1024
 
 _log = structlog.get_logger(__name__)
 
@@ -101,7 +102,12 @@ async def serve(settings: ServeSettings, front: Front, stop: asyncio.Event) -> N
 
     readiness = Readiness({"store": certificates.ping})
     build = partial(build_server, tls=settings.tls, shared=front.shares_ports)
-    xds = build(settings.xds_address, admission=Admission(settings.xds_clients, "--xds-client"))
+    xds = build(
+        settings.xds_address,
+        admission=Admission(settings.xds_clients, "--xds-client"),
+        # More than plain SDS may open, so that the one too many is told so instead of waiting.
+        max_concurrent_streams=settings.max_secrets_per_node + _FURTHER_STREAMS,
+    )
     limits = Limits(settings.max_secrets_per_node, max(_LEAST_SPELLINGS, settings.max_secrets_per_node // 10))
     sds = SdsServer(directory, limits=limits, access=access, nodes=nodes)
     sds.add_to(xds.server)

@@ -68,6 +68,7 @@ class HeldNames:
         """Makes an empty registry; `let_go` is called with domains of which no name is held any more."""
         self._let_go = let_go
         self._held: dict[str, _Held] = {}
+        self._unresolved = 0
         self._owners: dict[str, str] = {}
         self._owned: dict[str, int] = {}
         self._holders: dict[Holder, None] = {}
@@ -100,6 +101,7 @@ class HeldNames:
             entry = held.get(key)
             if entry is None:
                 held[key] = _Held()
+                self._unresolved += 1
             else:
                 entry.count += 1
         for key in resumed:
@@ -120,6 +122,7 @@ class HeldNames:
                 entry.count -= 1
             else:
                 del held[key]
+                self._unresolved -= not entry.flags & _RESOLVED
                 gone.append(key)
         if gone:
             _HELD.dec(len(gone))
@@ -184,6 +187,8 @@ class HeldNames:
 
     def unresolved(self, keys: Iterable[str]) -> list[str]:
         """Returns those of `keys` that are held and of which nothing was seen yet."""
+        if not self._unresolved:
+            return []
         entry_of = self._held.get
         return [key for key in keys if (entry := entry_of(key)) is not None and not entry.flags & _RESOLVED]
 
@@ -217,6 +222,7 @@ class HeldNames:
         held = self._held.get(key)
         if held is None:
             return Seen.FIRST
+        self._unresolved -= not held.flags & _RESOLVED
         if isinstance(found, Absence):
             return _see_absence(held, found)
         if held.flags & _UNSERVABLE and found.version == held.version and not retry:

@@ -1,9 +1,8 @@
 """Secrets that are ready to be sent: opened at most once each, put into the form of an answer once for all, kept for seconds."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Mapping
-from types import MappingProxyType
-from typing import Final
+from collections.abc import Callable, Collection
+from typing import Final, cast
 
 import structlog
 from prometheus_client import Counter
@@ -31,8 +30,8 @@ class KnownVersion:
     __slots__ = ("tenant", "version")
 
     spelling = b""
-    fields: Mapping[FieldForm, bytes] = MappingProxyType({})
-    """None: see `KnownSecret.fields`."""
+    form = None
+    ready = None
 
     def __init__(self, version: str, tenant: str) -> None:
         self.version = version
@@ -45,16 +44,17 @@ class KnownSecret:
     What is not needed any more is dropped: the record when the key was opened, the TlsCertificate when it stands in a field.
     """
 
-    __slots__ = ("_content", "_holding", "_place", "_record", "fields", "kept_until", "key", "spelling", "tenant", "version")
+    __slots__ = ("_content", "_holding", "_place", "_record", "form", "kept_until", "key", "ready", "spelling", "tenant", "version")
 
     def __init__(self, key: str, record: CertificateRecord) -> None:
         self.key: Final = key
         self.version: Final = record.version
         self.tenant: Final = record.tenant
         self.kept_until = 0.0
-        self.spelling: Final = key.encode()
-        self.fields: dict[FieldForm, bytes] = {}
-        """The ready field for the canonical spelling, by form."""
+        self.spelling = key.encode()
+        self.form: FieldForm | None = None
+        self.ready: bytes | None = None
+        """The ready field for the canonical spelling, in the form that was asked for last."""
         self._record: CertificateRecord | None = record
         self._content: SecretBytes | None = None
         self._holding: bytes | None = None
@@ -74,7 +74,8 @@ class KnownSecret:
         """Makes the field for a spelled name, and keeps that of the canonical spelling. `open` must have returned True."""
         made = form(name, self.version, self._content or SecretBytes((self._holding or b"")[self._place]))
         if name == self.spelling:
-            self.fields[form] = made
+            # From here on the object that streams share: to compare them is to look whether they are one.
+            self.spelling, self.form, self.ready = name, form, made
             self._drop_content(made)
         return made
 
@@ -125,7 +126,12 @@ class KnownSecrets:
         """Returns those of `keys` that are kept and whose time is not over. A hit does not prolong its time."""
         self._expire()
         entries = self._entries
-        found = {key: entries[key] for key in keys if key in entries}
+        values = list(map(entries.get, keys))
+        pairs = zip(keys, values, strict=True)
+        if None in values:
+            found = {key: secret for key, secret in pairs if secret is not None}
+        else:
+            found = cast("dict[str, KnownSecret]", dict(pairs))
         self._metrics.asked(len(keys), len(found))
         return found
 

@@ -110,7 +110,7 @@ class SecretDirectory:
         """
         keys = keys if isinstance(keys, Sequence) else tuple(keys)
         kept = self._kept.find(keys)
-        known: dict[str, Known] = dict(kept)
+        known: dict[str, Known] = {**kept}
         for key in self._held.unresolved(kept):
             self._held.see(key, KnownVersion(kept[key].version, kept[key].tenant), retry=False)
         missing = list(dict.fromkeys([key for key in keys if key not in known] if kept else keys)) if len(kept) < len(keys) else []
@@ -171,7 +171,9 @@ class SecretDirectory:
 
         A `KnownVersion` has nothing to send: None, and holders are told of the name again, so that they ask anew with what they have then.
         """
-        made = [secret.fields.get(form) if name == secret.spelling else None for name, secret in zip(names, secrets, strict=True)]
+        made = [
+            secret.ready if name == secret.spelling and secret.form is form else None for name, secret in zip(names, secrets, strict=True)
+        ]
         if not all(made):
             for place, ready in enumerate(made):
                 if ready is None:

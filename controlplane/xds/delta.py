@@ -183,16 +183,22 @@ class DeltaSubscription:
         removed: Sequence[bytes] = claims.removed
         while removed or selector.has_more():
             # Some of them may be held since they were handed out.
-            told, removed = _cut([name for name in removed if name not in self._names.told])
-            selection = selector.select()
-            contents = selector.serialise(selection, fields, beside=told, reserved=0 if self._room is None else EVICTION_BYTES)
-            evicted = self._tell(selection)
-            if selection.names or selection.removed or told or evicted:
-                if claims.alone and evicted:
-                    yield self._answer(selection, contents, told, ())
-                    yield self._answer(Selection(0), (), (), evicted)
-                else:
-                    yield self._answer(selection, contents, told, evicted)
+            told, removed = _cut([name for name in removed if name not in self._names.told]) if removed else ((), ())
+            made = self._next(selector, fields, told, alone=claims.alone)
+            while made:
+                yield made.pop()
+
+    def _next(self, selector: Selector[V], fields: Fields[V], told: Sequence[bytes], *, alone: bool) -> list[Response]:
+        """Makes the next answer, or two, the last first; none when there is nothing to tell."""
+        selection = selector.select()
+        contents = selector.serialise(selection, fields, beside=told, reserved=0 if self._room is None else EVICTION_BYTES)
+        evicted = self._tell(selection)
+        if not (selection.names or selection.removed or told or evicted):
+            return []
+        if alone and evicted:
+            first = self._answer(selection, contents, told, ())
+            return [self._answer(Selection(0), (), (), evicted), first]
+        return [self._answer(selection, contents, told, evicted)]
 
     def _tell(self, selection: Selection[V]) -> Sequence[bytes]:
         """Notes what the client is told; returns what is evicted to make room."""

@@ -66,6 +66,11 @@ class HeldNames:
         Returns the canonical names that are held since now, and the names that the client had a version of.
         """
         names, told = parsed.possible, self.told
+        if not told and not parsed.respelled and not self._released and not isolated:
+            # The first request: nothing is held yet, so the request's own tables can be kept.
+            self.told = dict.fromkeys(names)
+            self.owed = names
+            return tuple(names.values()), ()
         again = [name for name in names if name in told] if told else []
         known_again = set(again)
         new = names if not again else {name: key for name, key in names.items() if name not in known_again}

@@ -131,8 +131,7 @@ class Refusals:
         half = (len(resources) + 1) // 2
         self.isolate(resources[:half])
         self.isolate(resources[half:])
-        gone = [name for name in answer.removed if name not in self._names.told]
-        self.isolate([name for name in suspects if name not in brought], gone)
+        self.isolate([name for name in suspects if name not in brought], answer.removed)
         return ()
 
     def _undo(self, name: bytes, told: str, before: str | None) -> bool:
@@ -146,8 +145,7 @@ class Refusals:
         if name not in self._names.told:
             return ()
         self.marks[name] = (version, *self.marks.get(name, ()))[:_MARKED_VERSIONS]
-        if name not in self.isolated:
-            self._names.put_back(name, self._names.key(name))
+        self._names.put_back(name, self._names.key(name))
         return ((name, version),)
 
 

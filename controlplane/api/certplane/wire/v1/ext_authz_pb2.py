@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!certplane/wire/v1/ext_authz.proto\x12\x11\x63\x65rtplane.wire.v1\"G\n\x0c\x43heckRequest\x12\x37\n\nattributes\x18\x01 \x01(\x0b\x32#.certplane.wire.v1.AttributeContext\"\xd5\x01\n\x10\x41ttributeContext\x12<\n\x07request\x18\x04 \x01(\x0b\x32+.certplane.wire.v1.AttributeContext.Request\x1aH\n\x07Request\x12=\n\x04http\x18\x02 \x01(\x0b\x32/.certplane.wire.v1.AttributeContext.HttpRequest\x1a\x39\n\x0bHttpRequest\x12\x0e\n\x06method\x18\x02 \x01(\x0c\x12\x0c\n\x04path\x18\x04 \x01(\x0c\x12\x0c\n\x04host\x18\x05 \x01(\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!certplane/wire/v1/ext_authz.proto\x12\x11\x63\x65rtplane.wire.v1\"G\n\x0c\x43heckRequest\x12\x37\n\nattributes\x18\x01 \x01(\x0b\x32#.certplane.wire.v1.AttributeContext\"\xd5\x01\n\x10\x41ttributeContext\x12<\n\x07request\x18\x04 \x01(\x0b\x32+.certplane.wire.v1.AttributeContext.Request\x1aH\n\x07Request\x12=\n\x04http\x18\x02 \x01(\x0b\x32/.certplane.wire.v1.AttributeContext.HttpRequest\x1a\x39\n\x0bHttpRequest\x12\x0e\n\x06method\x18\x02 \x01(\x0c\x12\x0c\n\x04path\x18\x04 \x01(\x0c\x12\x0c\n\x04host\x18\x05 \x01(\x0c\"\xf9\x04\n\rCheckResponse\x12:\n\x06status\x18\x01 \x01(\x0b\x32*.certplane.wire.v1.CheckResponse.RpcStatus\x12N\n\x0f\x64\x65nied_response\x18\x02 \x01(\x0b\x32\x33.certplane.wire.v1.CheckResponse.DeniedHttpResponseH\x00\x12\x46\n\x0bok_response\x18\x03 \x01(\x0b\x32/.certplane.wire.v1.CheckResponse.OkHttpResponseH\x00\x1a\x19\n\tRpcStatus\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x1a\x10\n\x0eOkHttpResponse\x1a\xa4\x01\n\x12\x44\x65niedHttpResponse\x12;\n\x06status\x18\x01 \x01(\x0b\x32+.certplane.wire.v1.CheckResponse.HttpStatus\x12\x43\n\x07headers\x18\x02 \x03(\x0b\x32\x32.certplane.wire.v1.CheckResponse.HeaderValueOption\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\x1a\x1a\n\nHttpStatus\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x1ah\n\x11HeaderValueOption\x12<\n\x06header\x18\x01 \x01(\x0b\x32,.certplane.wire.v1.CheckResponse.HeaderValue\x12\x15\n\rappend_action\x18\x03 \x01(\x05\x1a)\n\x0bHeaderValue\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\tB\x0f\n\rhttp_responseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,4 +39,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ATTRIBUTECONTEXT_REQUEST']._serialized_end=284
   _globals['_ATTRIBUTECONTEXT_HTTPREQUEST']._serialized_start=286
   _globals['_ATTRIBUTECONTEXT_HTTPREQUEST']._serialized_end=343
+  _globals['_CHECKRESPONSE']._serialized_start=346
+  _globals['_CHECKRESPONSE']._serialized_end=979
+  _globals['_CHECKRESPONSE_RPCSTATUS']._serialized_start=575
+  _globals['_CHECKRESPONSE_RPCSTATUS']._serialized_end=600
+  _globals['_CHECKRESPONSE_OKHTTPRESPONSE']._serialized_start=602
+  _globals['_CHECKRESPONSE_OKHTTPRESPONSE']._serialized_end=618
+  _globals['_CHECKRESPONSE_DENIEDHTTPRESPONSE']._serialized_start=621
+  _globals['_CHECKRESPONSE_DENIEDHTTPRESPONSE']._serialized_end=785
+  _globals['_CHECKRESPONSE_HTTPSTATUS']._serialized_start=787
+  _globals['_CHECKRESPONSE_HTTPSTATUS']._serialized_end=813
+  _globals['_CHECKRESPONSE_HEADERVALUEOPTION']._serialized_start=815
+  _globals['_CHECKRESPONSE_HEADERVALUEOPTION']._serialized_end=919
+  _globals['_CHECKRESPONSE_HEADERVALUE']._serialized_start=921
+  _globals['_CHECKRESPONSE_HEADERVALUE']._serialized_end=962
 # @@protoc_insertion_point(module_scope)
