@@ -10,6 +10,13 @@ from typing import cast
 from bench.section import Options, Section
 
 SECTIONS: Mapping[str, str] = {
+    "limits": "bench.load.limits",
+    "bulk": "bench.load.bulk",
+    "fan-out": "bench.load.fan_out",
+    "reconnect": "bench.load.reconnect",
+    "checks": "bench.load.checks",
+    "flood": "bench.load.flood",
+    "bounded": "bench.load.bounded",
     "peers": "bench.peers.comparison",
 }
 

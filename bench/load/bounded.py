@@ -93,13 +93,13 @@ def measure(options: Options) -> Section:
             "Their names are given up again and again; fetching one again is what they may notice.",
         )
     )
-    promises = [Promise("bounded: visitors' p99 against alone", p99["beside"] / p99["quiet"], _P99_RATIO)]
+    promises = [Promise("visitors' p99 against alone", p99["beside"] / p99["quiet"], _P99_RATIO)]
     for found in (small, large):
         promises += [
-            Promise(f"bounded at {found.cap:,}: memory of Envoy against full", found.growth("Envoy"), _FLAT),
-            Promise(f"bounded at {found.cap:,}: memory of serve against full", found.growth("serve"), _FLAT),
-            Promise(f"bounded at {found.cap:,}: certificates held of the cap", max(found.held.values()) / found.cap, 1.0),
-            Promise(f"bounded at {found.cap:,}: failed handshakes", found.failed, 0.0),
+            Promise(f"at {found.cap:,}: memory of Envoy against full", found.growth("Envoy"), _FLAT),
+            Promise(f"at {found.cap:,}: memory of serve against full", found.growth("serve"), _FLAT),
+            Promise(f"at {found.cap:,}: certificates held of the cap", max(found.held.values()) / found.cap, 1.0),
+            Promise(f"at {found.cap:,}: failed handshakes", found.failed, 0.0),
         ]
     return Section("Bounded Envoys", tables, promises, {str(found.cap): asdict(found) for found in (small, large)})
 

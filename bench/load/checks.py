@@ -4,6 +4,7 @@ import asyncio
 from base64 import b64decode, b64encode
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from statistics import median
 from typing import Any
 
@@ -69,7 +70,7 @@ def measure(options: Options) -> Section:
 
 async def _measure(options: Options) -> Section:
     seconds = 0.5 if options.quick else _SECONDS
-    checks, bare = _Runs("serve: a planted token"), _Runs("bare loop: an echo")
+    planted, unknown, bare = _Runs("serve: a planted token"), _Runs("serve: an unknown token"), _Runs("bare loop: an echo")
     async with stand() as made:
         await _plant(made)
         nothing = made.directory / "nothing"
@@ -77,25 +78,35 @@ async def _measure(options: Options) -> Section:
         async with made.serve() as served:
             process, address = await started("bench.load.bare_server", [str(nothing)], made.directory / "bare.log")
             async with process:
-                turns = [(checks, served.xds, served.process.pid, _CHECK), (bare, address, process.pid, ECHO)]
+                ours = (served.xds, served.process.pid, _CHECK)
+                turns = [
+                    (planted, *ours, _request(_TOKEN)),
+                    (unknown, *ours, _request(_TOKEN[::-1])),
+                    (bare, address, process.pid, ECHO, _request(_TOKEN)),
+                ]
                 for index in range(options.repeats):
-                    for runs, address, pid, path in turns if index % 2 else reversed(turns):
-                        work = check_client.Work(address, pid, path, b64encode(_request()).decode(), seconds)
+                    for runs, server, pid, path, request in turns if index % 2 else reversed(turns):
+                        work = check_client.Work(server, pid, path, b64encode(request).decode(), seconds)
                         runs.fastest.append(await answered(check_client.__name__, work))
                         runs.at_half.append(await answered(check_client.__name__, replace(work, rate=_PER_SECOND / 2)))
-    _verify(checks)
+    _verify(planted, HTTPStatus.OK, _KEY_AUTHORIZATION)
+    _verify(unknown, HTTPStatus.NOT_FOUND)
     table = Table(
         "HTTP-01 requests through ext_authz",
         ("", "calls/s", "of the echo", "CPU for one", "client's CPU", f"p50 at {_PER_SECOND // 2:,}/s", "p99"),
-        [checks.cells(bare), bare.cells(bare)],
-        "How many requests of CAs, or of strangers who know the path, one `serve` answers. Each one reads the token from the store."
-        " The latency counts from when the call was due, so a client that waits hides nothing.",
+        [runs.cells(bare) for runs in (planted, unknown, bare)],
+        "How many requests of CAs (a planted token), or of strangers who know the path, one `serve` answers. Each one reads the token from"
+        " the store. The latency counts from when the call was due, so a client that waits hides nothing.",
     )
     promises = [
-        Promise(f"ext_authz: checks/s of {_PER_SECOND:,}", checks.rate() / _PER_SECOND, 1.0, at_least=True),
-        Promise(f"ext_authz: p99 at {_PER_SECOND // 2:,}/s of 5 ms", checks.p(99) / _P99_SECONDS, 1.0),
+        promise
+        for runs, what in ((planted, "planted"), (unknown, "unknown"))
+        for promise in (
+            Promise(f"{what} token: checks/s of {_PER_SECOND:,}", runs.rate() / _PER_SECOND, 1.0, at_least=True),
+            Promise(f"{what} token: p99 at {_PER_SECOND // 2:,}/s of 5 ms", runs.p(99) / _P99_SECONDS, 1.0),
+        )
     ]
-    raw = {runs.what: {"fastest": runs.fastest, "at_half": runs.at_half} for runs in (checks, bare)}
+    raw = {runs.what: {"fastest": runs.fastest, "at_half": runs.at_half} for runs in (planted, unknown, bare)}
     return Section("Challenges", [table], promises, raw)
 
 
@@ -106,19 +117,19 @@ async def _plant(made: Stand) -> None:
     await client.aclose()
 
 
-def _request() -> bytes:
+def _request(token: str) -> bytes:
     """Returns what Envoy asks about the GET of a CA."""
     request = external_auth_pb2.CheckRequest()
     http = request.attributes.request.http
-    http.method, http.host, http.path, http.protocol = "GET", _NAME, f"/.well-known/acme-challenge/{_TOKEN}", "HTTP/1.1"
+    http.method, http.host, http.path, http.protocol = "GET", _NAME, f"/.well-known/acme-challenge/{token}", "HTTP/1.1"
     http.headers.update({":authority": _NAME, ":path": http.path, ":method": "GET", "host": _NAME})
     request.attributes.source.address.socket_address.address = "192.0.2.1"
     return bytes(request.SerializeToString())
 
 
-def _verify(checks: _Runs) -> None:
-    """Makes sure that the key authorization was answered."""
-    for each in (*checks.fastest, *checks.at_half):
-        answer = external_auth_pb2.CheckResponse.FromString(b64decode(each["answer"]))
-        if answer.denied_response.body != _KEY_AUTHORIZATION:
-            raise AssertionError(f"a check was answered with {answer}")
+def _verify(runs: _Runs, status: int, body: str | None = None) -> None:
+    """Makes sure that the right thing was measured."""
+    for each in (*runs.fastest, *runs.at_half):
+        denied = external_auth_pb2.CheckResponse.FromString(b64decode(each["answer"])).denied_response
+        if denied.status.code != status or body not in (None, denied.body):
+            raise AssertionError(f"a check was answered with {denied}")

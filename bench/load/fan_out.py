@@ -77,7 +77,7 @@ async def _measure(options: Options) -> Section:
         "From just before the worker's write to the store until the message with the new certificate is read from the stream;"
         " CPU is for one renewal to all of them, acknowledgements included. The key is opened once for all streams.",
     )
-    promise = Promise(f"fan-out: p99 at {most:,} streams of 250 ms", percentile(found[most].latencies, 99) / _P99_SECONDS, 1.0)
+    promise = Promise(f"p99 at {most:,} streams of 250 ms", percentile(found[most].latencies, 99) / _P99_SECONDS, 1.0)
     return Section("Fan-out of a renewal", [table], [promise], {str(count): asdict(each) for count, each in found.items()})
 
 

@@ -99,16 +99,16 @@ def measure(options: Options) -> Section:
             ],
             f"`serve` wrote {found.lines} lines to its log in {found.flood_seconds:.0f} s of flood."
             f" {_REPEATED * _TIMES:,} repetitions of {_REPEATED} unknown names cost {found.repeated_lookups:.0f} look-ups in the store."
-            f" A name that was asked for a second before it was onboarded was served {milliseconds(found.onboarded)} after it was.",
+            f" A name that was asked for again and again before it was onboarded was served {milliseconds(found.onboarded)} after it was.",
         ),
     ]
     promises = [
-        Promise("flood: known names' p99 with it against without", flooded / quiet, _P99_RATIO),
-        Promise("flood: failed handshakes of known names", found.failed, 0.0),
-        *(Promise(f"flood: memory of {name} after against before", value, _FLAT) for name, value in growth.items()),
-        Promise("flood: log lines a second", lines, _LINES_A_SECOND),
-        Promise("flood: look-ups for repeated misses", found.repeated_lookups, 0.0),
-        Promise("flood: onboarded after a miss, of 1 s", found.onboarded / _ONBOARDED_SECONDS, 1.0),
+        Promise("known names' p99 with it against without", flooded / quiet, _P99_RATIO),
+        Promise("failed handshakes of known names", found.failed, 0.0),
+        *(Promise(f"memory of {name} after against before", value, _FLAT) for name, value in growth.items()),
+        Promise("log lines a second", lines, _LINES_A_SECOND),
+        Promise("look-ups for repeated misses", found.repeated_lookups, 0.0),
+        Promise("onboarded after a miss, of 1 s", found.onboarded / _ONBOARDED_SECONDS, 1.0),
     ]
     raw = {name: getattr(found, name) for name in _Found.__slots__}
     return Section("Floods of unknown names", tables, promises, raw)
@@ -171,17 +171,20 @@ async def _repeat(found: _Found, made: Stand, served: Served, front: Edge) -> No
 
 
 async def _onboard(found: _Found, made: Stand, front: Edge) -> None:
-    """Onboards a name a second after it was asked for, and measures how long it takes from then until it is served."""
+    """Onboards a name that is being asked for all the time, a second after that began; measures how long it then takes to be served."""
     name = "late.bench.example.org"
     late = str(_listed(made, "late", [name]))
     await _hello(front, _REFUSED, names_file=late)
+    asking = asyncio.ensure_future(answered(hello_client.__name__, hello_client.Work(front.https_port, late, until=_SERVED, at_once=1)))
     await asyncio.sleep(1.0)
     await made.fill([name])
-    begun = time.perf_counter()
+    onboarded = time.perf_counter()
     async with asyncio.timeout(_DEADLINE_SECONDS):
-        while _SERVED not in (await answered(hello_client.__name__, hello_client.Work(front.https_port, late)))["verdicts"]:
-            pass
-    found.onboarded = time.perf_counter() - begun
+        done = await asking
+    if done["verdicts"].get(_REFUSED, 0) < 1:
+        raise AssertionError(f"the name was not asked for before it was onboarded: {done['verdicts']}")
+    # It may be served in the very moment in which the write is over.
+    found.onboarded = max(done["ended"] - onboarded, 0.0)
 
 
 async def _hello(front: Edge, expected: str, **work: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import struct
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -30,12 +30,13 @@ _RANDOM = "unknown-{:016x}.bench.example.org"
 class Work:
     """What to do: send ClientHellos to a port of 127.0.0.1.
 
-    With `names_file` (one a line) each name once; else random names that nobody knows for `seconds`. `rate`: connections a second, due at
-    even distances; 0: always `at_once` under way.
+    With `names_file` (one a line) each name once, or again and again until one gets the verdict `until`; else random names that nobody
+    knows for `seconds`. `rate`: connections a second, due at even distances; 0: always `at_once` under way.
     """
 
     port: int
     names_file: str = ""
+    until: str = ""
     seconds: float = 0.0
     at_once: int = 32
     rate: float = 0.0
@@ -45,13 +46,15 @@ class Work:
 class Outcome:
     """`latencies` in seconds, TCP connection included: from when the connection was due, without a rate from when it was begun.
 
-    `verdicts` counts what came back, as `tests.e2e.client_hello.verdict` says it; `timed out` is one of them.
+    `verdicts` counts what came back, as `tests.e2e.client_hello.verdict` says it; `timed out` is one of them. `ended` is the moment of the
+    end (`time.perf_counter`, the same clock for all processes on Linux).
     """
 
     seconds: float
     client_cpu_seconds: float
     latencies: list[float]
     verdicts: dict[str, int]
+    ended: float
 
 
 class _Hello(asyncio.Protocol):
@@ -103,7 +106,7 @@ async def run(work: Work) -> Outcome:
     latencies: list[float] = []
     verdicts: Counter[str] = Counter()
     begun, cpu_begun = time.perf_counter(), time.process_time()
-    names = _names(work, begun)
+    names = _names(work, begun, verdicts)
 
     async def one(name: str, since: float) -> None:
         connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
@@ -132,7 +135,8 @@ async def run(work: Work) -> Outcome:
         await _at_rate(work, names, one)
     else:
         await asyncio.gather(*(one_after_the_other() for _ in range(work.at_once)))
-    return Outcome(time.perf_counter() - begun, time.process_time() - cpu_begun, latencies, dict(verdicts))
+    ended = time.perf_counter()
+    return Outcome(ended - begun, time.process_time() - cpu_begun, latencies, dict(verdicts), ended)
 
 
 async def _at_rate(work: Work, names: Iterator[str], one: Callable[[str, float], Coroutine[None, None, None]]) -> None:
@@ -147,9 +151,12 @@ async def _at_rate(work: Work, names: Iterator[str], one: Callable[[str, float],
             tasks.create_task(one(name, due))
 
 
-def _names(work: Work, begun: float) -> Iterator[str]:
+def _names(work: Work, begun: float, verdicts: Mapping[str, int]) -> Iterator[str]:
     if work.names_file:
-        yield from Path(work.names_file).read_text().split()
+        names = Path(work.names_file).read_text().split()
+        yield from names
+        while work.until and work.until not in verdicts:
+            yield from names
         return
     while time.perf_counter() < begun + work.seconds:
         yield _RANDOM.format(random.getrandbits(64))

@@ -1,7 +1,11 @@
 """CPU time of a process to the nanosecond (proc(5), `schedstat` of each thread): some of what is measured takes a third of a second."""
 
+import asyncio
 import contextlib
 from pathlib import Path
+
+_SETTLING_SECONDS = 0.2
+_BUSY = 0.02
 
 
 def cpu_seconds(pid: int) -> float:
@@ -11,3 +15,14 @@ def cpu_seconds(pid: int) -> float:
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             nanoseconds += int((path / "schedstat").read_text().split()[0])
     return nanoseconds / 1e9
+
+
+async def settled(pid: int) -> None:
+    """Returns when a process has come to rest: it does what it does beside its start after it said that it is ready."""
+    before = cpu_seconds(pid)
+    while True:
+        await asyncio.sleep(_SETTLING_SECONDS)
+        now = cpu_seconds(pid)
+        if now - before < _BUSY * _SETTLING_SECONDS:
+            return
+        before = now

@@ -61,9 +61,9 @@ async def _measure(options: Options) -> Section:
         " Only the one certificate that changed is opened and sent; what they hold already is not.",
     )
     promises = [
-        Promise(f"reconnect: one Envoy of {_ONE_SECONDS} s", percentile(runs[1].last, 50) / _ONE_SECONDS, 1.0),
-        Promise(f"reconnect: {envoys} Envoys of {_ALL_SECONDS:.0f} s", percentile(runs[envoys].last, 50) / _ALL_SECONDS, 1.0),
-        Promise("reconnect: keys opened for one renewed certificate", max(runs[1].opens), 1.0),
+        Promise(f"one Envoy of {_ONE_SECONDS} s", percentile(runs[1].last, 50) / _ONE_SECONDS, 1.0),
+        Promise(f"{envoys} Envoys of {_ALL_SECONDS:.0f} s", percentile(runs[envoys].last, 50) / _ALL_SECONDS, 1.0),
+        Promise("keys opened for one renewed certificate", max(runs[1].opens), 1.0),
     ]
     return Section("Reconnect", [table], promises, {str(count): asdict(found) for count, found in runs.items()})
 

@@ -72,22 +72,28 @@ async def serving(store: Store, command: Sequence[str] = ("-m", "controlplane.cl
 
 
 @contextlib.asynccontextmanager
-async def edge(store: Store, command: Sequence[str] = ("-m", "controlplane.cli.main")) -> AsyncIterator[Edge]:
-    """Runs `serve` on a store, and then an Envoy with one worker thread."""
-    async with serving(store, command) as served:
-        http_port, https_port, admin_port, upstream_port = free_ports(4)
-        config = render_edge(
-            EdgeParameters(
-                xds_address=served.xds,
-                http_port=http_port,
-                https_port=https_port,
-                admin_port=admin_port,
-                # Nobody listens there: what is measured ends with the handshake.
-                upstream=f"127.0.0.1:{upstream_port}",
-                node_id="bench",
-                node_cluster="bench",
-            )
+async def envoy(xds: str) -> AsyncIterator[tuple[ChildProcess, int]]:
+    """Runs an Envoy with one worker thread that gets its certificates from an address; yields it, and the port of its TLS listener."""
+    http_port, https_port, admin_port, upstream_port = free_ports(4)
+    config = render_edge(
+        EdgeParameters(
+            xds_address=xds,
+            http_port=http_port,
+            https_port=https_port,
+            admin_port=admin_port,
+            # Nobody listens there: what is measured ends with the handshake.
+            upstream=f"127.0.0.1:{upstream_port}",
+            node_id="bench",
+            node_cluster="bench",
         )
-        with tempfile.TemporaryDirectory(prefix="certplane-envoy-") as directory:
-            async with await start_envoy(config, admin_port=admin_port, directory=Path(directory)) as envoy:
-                yield Edge(store, served, envoy, https_port)
+    )
+    with tempfile.TemporaryDirectory(prefix="certplane-envoy-") as directory:
+        async with await start_envoy(config, admin_port=admin_port, directory=Path(directory)) as process:
+            yield process, https_port
+
+
+@contextlib.asynccontextmanager
+async def edge(store: Store, command: Sequence[str] = ("-m", "controlplane.cli.main")) -> AsyncIterator[Edge]:
+    """Runs `serve` on a store, and then an Envoy."""
+    async with serving(store, command) as served, envoy(served.xds) as (process, port):
+        yield Edge(store, served, process, port)

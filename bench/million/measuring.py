@@ -2,15 +2,14 @@
 
 import asyncio
 import contextlib
-import json
 import random
 import tempfile
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.load.stand import stand
-from bench.million import costs, startup, store_size
+from bench.million import costs, split, startup, store_size
 from bench.million.authority import LifelikeCa
 from bench.million.dump import Dump, kept_dump
 from bench.million.edge import Store, edge
@@ -25,7 +24,6 @@ from controlplane.adapters.key_files import load_key_directory
 
 MANY, FEW, CADDY = "many", "few", "Caddy"
 FEW_DOMAINS = 3000
-_TIMED_SERVE = ("-m", "bench.million.timed_serve")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +45,6 @@ class Pass:
     warm: dict[str, Touched] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Split:
-    """CPU seconds of one first touch in `serve`, under a clock of its own: in all, the look-up in the store, opening the leaf key."""
-
-    whole: float
-    lookup: float
-    opening: float
-
-
 @dataclass(slots=True)
 class Found:
     """All results of a run. `one` and `several` are passes with one connection at a time and with several, one for each repeat."""
@@ -68,7 +57,7 @@ class Found:
     costs: dict[str, float]
     one: list[Pass] = field(default_factory=list)
     several: list[Pass] = field(default_factory=list)
-    split: list[Split] = field(default_factory=list)
+    shares: list[split.Shares] = field(default_factory=list)
     resident: dict[str, list[int]] = field(default_factory=dict)
     few: int = FEW_DOMAINS
 
@@ -103,7 +92,7 @@ async def measure(plan: Plan) -> Found:
         found = Found(plan, many, made_now, starts, size, costs.measure(load_key_directory(many.worker_keys)))
         for number in range(plan.repeats):
             await _passes(found, shaking, stores, material, directory / f"caddy-{number}")
-            found.split.append(await _split(shaking, stores[MANY], _some_names(many.domains, plan.touched), directory))
+            found.shares.append(await split.measure(shaking, stores[MANY], _some_names(many.domains, plan.touched), directory))
     return found
 
 
@@ -135,19 +124,6 @@ async def _running(stores: Mapping[str, Store], material: Material, directory: P
         caddy = await stack.enter_async_context(Caddy(lazy=True).running(material, directory))
         targets[CADDY] = _CaddyTarget(caddy.port, {"Caddy": caddy.proxy.pid})
         yield targets
-
-
-async def _split(shaking: Clients, store: Store, names: Sequence[str], directory: Path) -> Split:
-    """Touches names one at a time while `serve` has a clock around its parts."""
-    path = directory / "split.json"
-    async with edge(store, (*_TIMED_SERVE, str(path))) as timed:
-        await shaking.until_served(timed.port, names[0])
-        touched = (await touch(shaking, {MANY: timed}, {MANY: names[1:]}))[MANY]
-    seconds, calls = (json.loads(path.read_text())[what] for what in ("seconds", "calls"))
-    if calls["lookup"] != len(names) or calls["open"] != len(names):
-        raise AssertionError(f"{len(names)} first touches were {calls['lookup']} look-ups and {calls['open']} leaf keys opened")
-    lookup = (seconds["lookup"] + seconds["receive"]) / len(names)
-    return Split(touched.cpu_each("serve"), lookup, seconds["open"] / len(names))
 
 
 def _some_names(domains: int, count: int) -> list[str]:

@@ -1,7 +1,7 @@
 """What was measured with a million domains, as tables."""
 
 from collections.abc import Sequence
-from statistics import mean, median
+from statistics import median
 
 from bench.million.measuring import CADDY, FEW, MANY, Found, Pass
 from bench.section import Table
@@ -126,7 +126,7 @@ def _cpu_table(found: Found) -> Table:
 
 
 def _split(found: Found) -> Table:
-    whole, lookup, opening = (mean(getattr(each, part) for each in found.split) for part in ("whole", "lookup", "opening"))
+    whole, lookup, opening, bare = (median(getattr(each, part) for each in found.shares) for part in ("whole", "lookup", "opening", "bare"))
     plain, envoy = first_touch_cpu(found)
     rest = whole - lookup - opening
     rows = [
@@ -135,6 +135,7 @@ def _split(found: Found) -> Table:
             ("look-up in the store: one pipeline of commands, its answer decoded and authenticated", lookup),
             ("leaf key opened (HPKE)", opening),
             ("the rest: gRPC, event loop, protocol, key checked and serialised", rest),
+            ("of the rest, what a bare server in grpc.aio takes that has every answer ready", bare),
             ("all, with the clock", whole),
             ("all, without it", plain),
             ("Envoy's own", envoy),

@@ -15,16 +15,42 @@ from typing import Any
 from controlplane.adapters.hpke_sealer import HpkeOpener
 from controlplane.adapters.redis_certificates import RedisCertificateStore
 
-LOOKUP, OPEN, RECEIVE = "lookup", "open", "receive"
-_seconds = {LOOKUP: 0.0, OPEN: 0.0, RECEIVE: 0.0}
-_calls = dict.fromkeys(_seconds, 0)
+
+class Clock:
+    """Counts calls, and the CPU seconds of their thread."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.calls = 0
+
+    def around(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Returns the function, timed."""
+
+        def call(*arguments: Any, **named: Any) -> Any:
+            self.calls += 1
+            begun = time.thread_time()
+            try:
+                return function(*arguments, **named)
+            finally:
+                self.seconds += time.thread_time() - begun
+
+        return call
+
+    def steps(self, function: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Coroutine[Any, Any, Any]]:
+        """Returns the coroutine function, with each step of its coroutines timed."""
+
+        async def call(*arguments: Any, **named: Any) -> Any:
+            self.calls += 1
+            return await _Stepped(self, function(*arguments, **named))
+
+        return call
 
 
-class _Stepped:
-    """A coroutine of which each step is timed."""
+class _Stepped(Awaitable[Any]):
+    """Does what the coroutine does: what is sent or thrown goes in, what is awaited comes out."""
 
-    def __init__(self, part: str, coroutine: Coroutine[Any, Any, Any]) -> None:
-        self._part = part
+    def __init__(self, clock: Clock, coroutine: Coroutine[Any, Any, Any]) -> None:
+        self._clock = clock
         self._coroutine = coroutine
 
     def __await__(self) -> Generator[Any, Any, Any]:
@@ -37,48 +63,34 @@ class _Stepped:
             except StopIteration as returned:
                 return returned.value
             finally:
-                _seconds[self._part] += time.thread_time() - begun
+                self._clock.seconds += time.thread_time() - begun
             try:
                 go_on, argument = self._coroutine.send, (yield awaited)
             except BaseException as error:
                 go_on, argument = self._coroutine.throw, error
 
 
-def _timed(part: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    def call(*arguments: Any, **named: Any) -> Any:
-        begun = time.thread_time()
-        try:
-            return function(*arguments, **named)
-        finally:
-            _seconds[part] += time.thread_time() - begun
-            _calls[part] += 1
-
-    return call
-
-
-def _timed_steps(part: str, function: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Awaitable[Any]]:
-    async def call(*arguments: Any, **named: Any) -> Any:
-        _calls[part] += 1
-        return await _Stepped(part, function(*arguments, **named))
-
-    return call
-
-
 def main() -> None:
     """Runs it."""
     path = Path(sys.argv.pop(1))
-    # Set by name: what a class calls itself is replaced for this process alone.
-    setattr(RedisCertificateStore, "lookup", _timed_steps(LOOKUP, RedisCertificateStore.lookup))  # noqa: B010
-    setattr(HpkeOpener, "open", _timed(OPEN, HpkeOpener.open))  # noqa: B010
+    clocks = {"lookup": Clock(), "receive": Clock(), "open": Clock()}
+    # Replaced for this process alone.
+    _replace(RedisCertificateStore, "lookup", clocks["lookup"].steps)
     # Bytes from the store on their way to who waits for them: no other part of `serve` reads much through such streams.
-    received = asyncio.StreamReaderProtocol.data_received
-    setattr(asyncio.StreamReaderProtocol, "data_received", _timed(RECEIVE, received))  # noqa: B010
+    _replace(asyncio.StreamReaderProtocol, "data_received", clocks["receive"].around)
+    _replace(HpkeOpener, "open", clocks["open"].around)
     from controlplane.cli.main import main as certplane
 
     try:
         certplane()
     finally:
-        path.write_text(json.dumps({"seconds": _seconds, "calls": _calls}) + "\n", encoding="utf-8")
+        path.write_text(
+            json.dumps({part: {"seconds": clock.seconds, "calls": clock.calls} for part, clock in clocks.items()}) + "\n", encoding="utf-8"
+        )
+
+
+def _replace(owner: type, name: str, timed: Callable[[Any], Any]) -> None:
+    setattr(owner, name, timed(getattr(owner, name)))
 
 
 if __name__ == "__main__":

@@ -91,9 +91,6 @@ class DeltaSubscription:
             impossible = parsed.impossible
             if impossible:
                 unanswerable = self._refuse_impossible(impossible)
-            if self._removals:
-                for name in self._removals.keys() & parsed.possible.keys():
-                    del self._removals[name]
             held, fetched_again = self._names.subscribe(parsed, self._refusals.isolated)
             if fetched_again:
                 self._refetches.add(fetched_again)
@@ -173,7 +170,7 @@ class DeltaSubscription:
             return Claims(alone.names, keys, {}, self._refusals.marked(alone.names), alone.removed, alone=True)
         due = self._names.take(limit)
         removed, self._removals = tuple(self._removals), {}
-        return Claims(due.names, due.keys, due.told, self._refusals.marked(due.names), removed)
+        return Claims(due.names, due.keys, due.told, self._refusals.marked(due.names), removed, stage=due.stage)
 
     def answers(
         self, claims: Claims, known: Mapping[str, V | Absence], fields: Fields[V], previous: Mapping[str, V | Absence] | None = None
@@ -186,7 +183,7 @@ class DeltaSubscription:
             told, removed = _cut([name for name in removed if name not in self._names.told]) if removed else ((), ())
             made = self._next(selector, fields, told, alone=claims.alone)
             while made:
-                yield made.pop()
+                yield made.pop()  # and keep nothing of it while it is being sent
 
     def _next(self, selector: Selector[V], fields: Fields[V], told: Sequence[bytes], *, alone: bool) -> list[Response]:
         """Makes the next answer, or two, the last first; none when there is nothing to tell."""

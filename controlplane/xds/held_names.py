@@ -27,24 +27,28 @@ REMOVED = ""
 class Due:
     """Names that are handed out and their canonical names, parallel, and what the client was told of those that do not wait.
 
-    `told` is by canonical name, and says nothing of names that are held in another spelling than the canonical one.
+    `told` is by canonical name, and says nothing of names that are held in another spelling than the canonical one. `stage` is that of the
+    names at this time, if all of them wait; else -1.
     """
 
-    names: Sequence[bytes]
-    keys: Sequence[str]
+    names: list[bytes]
+    keys: list[str]
     told: Mapping[str, str]
+    stage: int
 
 
 class HeldNames:
     """See above. The parts of a subscription read the attributes; they are changed by the methods only."""
 
-    __slots__ = ("_by_key", "_released", "check", "count", "owed", "respelled", "told")
+    __slots__ = ("_by_key", "_released", "check", "count", "owed", "respelled", "stage", "told")
 
     def __init__(self) -> None:
         self.told: dict[bytes, str | None] = {}
         """In the order in which names were asked for last."""
         self.count = 0
         """How many names the client has a version of."""
+        self.stage = 0
+        """It is another one as soon as a name that was handed out may not wait for its answer as it did."""
         self.owed: dict[bytes, str] = {}
         self.check: dict[bytes, str] = {}
         self.respelled: dict[bytes, str] = {}
@@ -66,12 +70,12 @@ class HeldNames:
         Returns the canonical names that are held since now, and the names that the client had a version of.
         """
         names, told = parsed.possible, self.told
-        if not told and not parsed.respelled and not self._released and not isolated:
-            # The first request: nothing is held yet, so the request's own tables can be kept.
-            self.told = dict.fromkeys(names)
-            self.owed = names
+        if not told and not parsed.respelled and not self._released:
+            # Most of what a process does when many clients connect: the table of the request is kept as it is.
+            self.told, self.owed = dict.fromkeys(names), names
             return tuple(names.values()), ()
-        again = [name for name in names if name in told] if told else []
+        again = [name for name in names if name in told]
+        self.stage += bool(again)
         known_again = set(again)
         new = names if not again else {name: key for name, key in names.items() if name not in known_again}
         held = self._newly_held(new, parsed.respelled)
@@ -119,6 +123,7 @@ class HeldNames:
     def forget(self, names: Iterable[bytes]) -> Sequence[bytes]:
         """Gives names up, those that are held; returns them."""
         forgotten = [name for name in dict.fromkeys(names) if name in self.told]
+        self.stage += bool(forgotten)
         for name in forgotten:
             self.count -= bool(self.told.pop(name))
             self.owed.pop(name, None)
@@ -165,13 +170,13 @@ class HeldNames:
         """Hands out up to `limit` names that are due, those that wait first."""
         names, keys = _take(self.owed, limit)
         if not self.check or len(names) >= limit:
-            return Due(names, keys, {})
+            return Due(names, keys, {}, self.stage)
         compared, compared_keys = _take(self.check, limit - len(names))
         versions = map(self.told.__getitem__, compared)
         told = {key: version for key, version in zip(compared_keys, versions, strict=True) if version}
         for key in self._by_key.keys() & told:
             del told[key]
-        return Due(names + compared, keys + compared_keys, told)
+        return Due(names + compared, keys + compared_keys, told, -1)
 
     def tell(self, names: Sequence[bytes], versions: Sequence[str], befores: Sequence[str | None]) -> None:
         """Notes that the client is told versions of held names; `befores` is what it was told before."""
@@ -190,11 +195,13 @@ class HeldNames:
 
     def set_back(self, name: bytes, before: str | None) -> None:
         """Notes that the client has what it was told before, since it refused what it was told then."""
+        self.stage += 1
         self.count += bool(before) - bool(self.told[name])
         self.told[name] = before
 
     def put_back(self, name: bytes, key: str) -> None:
         """Makes a name due again that was handed out and is not answered."""
+        self.stage += 1
         if self.told[name] is None:
             self.check.pop(name, None)
             self.owed[name] = key

@@ -94,8 +94,7 @@ class Selector(Generic[V]):
 
     def select(self) -> Selection[V]:
         """Returns what goes into the next answer; it is empty when there is nothing more to tell."""
-        plain = self._select_plain()
-        if plain is not None:
+        if self._held.stage == self._claims.stage and not self._refusals.marks and (plain := self._select_plain()):
             return plain
         names, keys, most = self._claims.names, self._claims.keys, self._most
         selection: Selection[V] = Selection(self._start)
@@ -110,43 +109,25 @@ class Selector(Generic[V]):
         return selection
 
     def _select_plain(self) -> Selection[V] | None:
-        """Selects a whole answer of names that all wait and all exist, which is nearly always so; None when it is not."""
+        """Selects a full answer of names that wait as they did when they were handed out, if all of them exist; nearly always so."""
         start, stop = self._start, self._start + self._most
-        names = list(self._claims.names[start:stop])
-        held = self._held
-        if self._refusals.marks or self._refusals.isolated or self._unknown or (held.owed and not held.owed.keys().isdisjoint(names)):
-            return None
-        befores = list(map(held.told.get, names, repeat(_FORGOTTEN)))
-        if befores.count(None) != len(befores):
-            return None
         values = cast("list[V]", list(map(self._known.get, self._claims.keys[start:stop])))
         try:
             versions = [value.version for value in values]
         except AttributeError:  # what is absent, or not known, has none: cheaper than to ask each
             return None
         self._start = stop
-        return Selection(stop, names, values, versions, befores)
+        return Selection(stop, list(self._claims.names[start:stop]), values, versions, [None] * len(versions))
 
     def _select(self, selection: Selection[V], names: Sequence[bytes], keys: Sequence[str]) -> None:
         befores = list(map(self._held.told.get, names, repeat(_FORGOTTEN)))
         values = list(map(self._known.get, keys))
         elsewhere = self._answered_elsewhere
         if not self._refusals.marks and not any(due and not due.isdisjoint(names) for due in elsewhere):
-            resources = cast("list[V]", values)
-            try:
-                versions = [resource.version for resource in resources]
-            except AttributeError:
-                pass  # not all of them are resources
-            else:
-                if befores.count(None) == len(befores):
-                    selection.names += names
-                    selection.values += resources
-                    selection.versions += versions
-                    selection.befores += befores
-                    return
-                if befores == versions:
-                    self._held.share(names, versions)
-                    return
+            versions = [getattr(value, "version", None) for value in values]
+            if befores == versions and all(versions):
+                self._held.share(names, cast("list[str]", versions))
+                return
         for name, key, value, before in zip(names, keys, values, befores, strict=True):
             if before is not _FORGOTTEN and not any(name in due for due in elsewhere):
                 self._decide(selection, name, key, value, before)

@@ -108,11 +108,11 @@ class SotwSubscription:
             return self._claims(alone.names, alone=True)
         if not self._whole:
             due = self._names.take(limit)
-            return Claims(due.names, due.keys, due.told, self._refusals.marked(due.names))
+            return Claims(due.names, due.keys, due.told, self._refusals.marked(due.names), stage=due.stage)
         if not (self._names.owed or self._names.check):
             return Claims()
         self._names.take(WHOLE_STATE_NAMES)
-        return self._claims([name for name in self._names.told if name not in self._refusals.isolated])
+        return self._claims(list(self._names.told))
 
     def _claims(self, names: Sequence[bytes], *, alone: bool = False) -> Claims:
         return Claims(names, [self._names.key(name) for name in names], {}, self._refusals.marked(names), alone=alone)
@@ -171,7 +171,6 @@ class SotwSubscription:
                 value = source.get(key)
                 if value is not None and not isinstance(value, Absence) and value.version == told:
                     settled.add(name, value, told)
-                    selection.substituted += [name] if source is previous else []
                     break
         more = make(settled, fields)
         count = count_fitting(more, ROOM_BYTES - sum(map(len, contents)))

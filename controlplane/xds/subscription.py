@@ -80,6 +80,8 @@ class Claims:
     refused: Mapping[str, Sequence[str]] = field(default_factory=dict)
     removed: Sequence[bytes] = ()
     alone: bool = False
+    stage: int = -1
+    """Of use to the subscription that handed them out."""
 
     def __len__(self) -> int:
         return len(self.names)

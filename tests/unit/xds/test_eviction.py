@@ -113,6 +113,15 @@ def test_pinned_names_neither_count_nor_go():
     assert {*names[:2], *names[-3:]} == set(has(stream))
 
 
+def test_a_pinned_name_that_goes_gives_no_room():
+    """Whether a pinned name is unsubscribed or its resource is deleted: the limit for the others stays."""
+    stream, names = bounded(10, 3, pinned=[b"n0.example", b"n1.example"])
+    fetch(stream, *names[:5])
+    stream.request(unsubscribe=[names[0]])
+    stream.accept(*stream.change("n1.example"))
+    assert ({names[5]: "1"}, {names[2]}) == told(stream.request(names[5]))
+
+
 def test_pinned_names_from_an_earlier_stream_do_not_count():
     """A client that reconnects with pinned names has all its room for others."""
     stream, names = bounded(6, 3, pinned=[b"n0.example", b"n1.example"])
@@ -155,6 +164,21 @@ def test_spellings_of_names_that_do_not_exist_take_no_room():
     assert [b"N0.example", b"n0.example"] == has(stream)
 
 
+def test_only_resources_count_as_spellings():
+    """A spelling that does not exist is neither counted nor removed in place of one that does."""
+    stream, _ = bounded(3, max_spellings=1)
+    fetch(stream, b"N0.example", b"Gone.example")
+    assert ({b"N1.example": "1"}, {b"N0.example"}) == told(stream.request(b"N1.example"))
+    assert stream.subscription.holds("gone.example")
+
+
+def test_a_spelling_does_not_go_in_the_answer_that_brings_it():
+    """One that comes into existence long after it was asked for stays, and another one makes room for it."""
+    stream, _ = bounded(1, max_spellings=1)
+    fetch(stream, b"Later.example", b"N0.example")
+    assert ({b"Later.example": "1"}, {b"N0.example"}) == told(stream.change("later.example", "1"))
+
+
 def test_unknown_names_evict_nothing():
     """A flood of names that do not exist leaves what the client has alone, even in one request with what is new."""
     stream, names = bounded(5, 3)
@@ -176,6 +200,46 @@ def test_unknown_names_that_stay_are_forgotten():
     fetch(stream, b"e.example")
     assert [True, True, True, True] == [stream.subscription.holds(f"{label}.example") for label in "bcde"]
     assert [] == stream.change("a.example", "1")
+
+
+def test_names_that_were_given_up_do_not_count_as_unknown():
+    """A client that unsubscribes what does not exist, as edges do, loses none of the unknown names that it keeps."""
+    stream, _ = bounded(0, 3)
+    fetch(stream, b"kept.example")
+    for number in range(10):
+        name = b"x%d.example" % number
+        fetch(stream, name)
+        stream.request(unsubscribe=[name])
+    assert ({b"kept.example": "1"}, set()) == told(stream.change("kept.example", "1"))
+
+
+def test_an_unknown_name_that_is_asked_for_again_is_not_forgotten_while_it_waits():
+    """What the client was told of before does not matter for a name that it waits for now."""
+    stream, _ = bounded(0, 1)
+    fetch(stream, b"a.example")
+    stream.world.away = {"a.example"}
+    stream.subscription.receive(DeltaRequest(TYPE, None, (b"b.example",)))
+    assert ({}, {b"b.example"}) == told(stream.request(b"a.example"))
+    stream.world.away = set()
+    assert ({}, {b"a.example"}) == told(stream.answers())
+
+
+def test_a_refusal_does_not_make_unknown_names_unbounded():
+    """After a NACK the unknown names are counted as before."""
+    stream, names = bounded(1, 2)
+    fetch(stream, b"a.example", b"b.example")
+    stream.refuse(*stream.request(names[0]))
+    stream.request(unsubscribe=[names[0]])
+    fetch(stream, b"c.example")
+    assert [False, True, True] == [stream.subscription.holds(f"{label}.example") for label in "abc"]
+
+
+def test_an_unknown_name_makes_no_room():
+    """A name that does not exist is not removed in place of a resource, however old it is."""
+    stream, names = bounded(4, 3)
+    fetch(stream, b"gone.example", *names[:3])
+    assert ({names[3]: "1"}, {names[0]}) == told(stream.request(names[3]))
+    assert stream.subscription.holds("gone.example")
 
 
 def test_pinned_names_that_do_not_exist_are_not_forgotten():

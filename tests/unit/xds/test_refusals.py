@@ -200,6 +200,13 @@ def test_a_name_that_was_given_up_is_not_marked():
     assert {} == stream.subscription.refused()
 
 
+def test_a_mark_stays_with_a_name_in_both_lists():
+    """Who unsubscribes and subscribes in one request is answered as one who asks again: not with what it refused."""
+    stream = DeltaTranscript(a_example="1")
+    stream.refuse(*stream.request(b"a.example"))
+    assert ({}, {b"a.example"}) == told(stream.request(b"a.example", unsubscribe=[b"a.example"]))
+
+
 @both
 def test_a_mark_goes_with_its_name(transcript):
     """Nothing is remembered of a name that the client gave up."""
@@ -375,6 +382,37 @@ def test_a_whole_state_has_what_the_client_has_instead_of_what_it_refused():
     assert ({b"a.example": "1", b"b.example": "2"}, set()) == told(answers)
     stream.accept(*answers)
     assert {b"a.example": "2", b"c.example": "1"} == stream.subscription.refused()
+
+
+def test_a_whole_state_waits_for_the_previous_resource():
+    """While the store says nothing of the resource that stands in for a refused one, nothing is sent that lacks it."""
+    stream = SotwTranscript(a_example="1", b_example="1")
+    stream.accept(*stream.request(b"a.example", b"b.example"))
+    read(stream, stream.change("a.example", "2"), {(b"a.example", "2")})
+    stream.world.replace("b.example", "2")
+    stream.subscription.changed(["b.example"])
+    claims = stream.subscription.take(10)
+    assert [] == list(stream.subscription.answers(claims, stream.world.known(claims.keys), stream.world.fields, {}))
+    assert ({b"a.example": "1", b"b.example": "2"}, set()) == told(stream.answers())
+
+
+def test_what_must_go_alone_does_so_though_a_whole_state_waits():
+    """A whole state that waits for the store when its predecessor is refused puts nothing together that is to go alone."""
+    stream = SotwTranscript(a_example="1", b_example="1", c_example="1")
+    (first,) = stream.request(b"a.example", b"b.example")
+    stream.world.away = {"c.example"}
+    assert [] == stream.request(b"a.example", b"b.example", b"c.example", nonce=first.nonce)
+    stream.world.replace("a.example", "2")
+    stream.world.replace("b.example", "2")
+    stream.world.away = set()
+    (whole,) = stream.answers()
+    stream.world.away = {"c.example"}
+    stream.subscription.changed(["c.example"])
+    claims = stream.subscription.take(10)
+    stream.reply(whole.nonce, REFUSED)
+    assert [] == list(stream.subscription.answers(claims, stream.world.known(claims.keys), stream.world.fields))
+    stream.world.away = set()
+    assert [(b"a.example", b"b.example"), (b"c.example",)] == [answer.names for answer in stream.answers()]
 
 
 @both

@@ -178,6 +178,22 @@ def test_a_name_that_comes_during_a_look_up_is_in_the_next_whole_state():
     assert ({b"a.example": "1", b"b.example": "1"}, set()) == told(stream.answers())
 
 
+def test_a_look_up_may_overtake_another():
+    """What is put back by a later look-up is not left out of the whole state that an earlier one answers: that is made anew."""
+    stream = SotwTranscript(a_example="1", b_example="1")
+    stream.accept(*stream.request(b"a.example"))
+    stream.world.replace("a.example", "2")
+    stream.subscription.changed(["a.example"])
+    stream.subscription.receive(SotwRequest(TYPE, None, "", (b"a.example", b"b.example"), "1"))
+    first = stream.subscription.take(10)
+    stream.subscription.changed(["a.example"])
+    second = stream.subscription.take(10)
+    assert [] == list(stream.subscription.answers(second, {}, stream.world.fields))
+    assert [] == list(stream.subscription.answers(first, stream.world.known(first.keys), stream.world.fields))
+    (whole,) = stream.answers()
+    assert {b"a.example": "2", b"b.example": "1"} == told([whole])[0]
+
+
 def test_an_emptied_list_unsubscribes():
     """A request without names after one with names is no wildcard: it gives all names up and is not answered."""
     stream = SotwTranscript(a_example="1")

@@ -22,8 +22,9 @@ def test_strangers_do_not_make_the_table_grow():
     """Beyond its bound the table starts anew; names that cannot exist take no room at all."""
     spellings = Spellings(100)
     for number in range(1000):
-        spellings.parse([b"n%d.example" % number, b"..%d" % number])
+        spellings.parse([b"n%d.example" % number, b"N%d.example" % number, b"..%d" % number])
         assert 100 >= len(spellings)
+        assert 100 >= len(spellings._respelled)
 
 
 @given(st.lists(st.sampled_from([b"a.example", b"A.example", b"b.example", b"B.Example", b"*", b"", b"\xff", b"c.example"])))
