@@ -23,9 +23,12 @@ debian() {
 "$PYTHON" -c 'import ensurepip' 2>/dev/null || debian "Python's venv module" python3-venv
 
 [ -x "$VENV/bin/python" ] || "$PYTHON" -m venv "$VENV"
-if ! command -v pebble >/dev/null || ! command -v pebble-challtestsrv >/dev/null; then
-  # Meanwhile, in the background: the certificate authority of the demonstration and of the tests.
-  debian "the ACME server of the demonstration and the tests" pebble &
+missing=""
+command -v pebble >/dev/null && command -v pebble-challtestsrv >/dev/null || missing="pebble"
+[ -e /usr/lib/softhsm/libsofthsm2.so ] && command -v softhsm2-util >/dev/null || missing="$missing softhsm2"
+if [ -n "$missing" ]; then
+  # Meanwhile, in the background. Unquoted: it is a list.
+  debian "the ACME server of the demonstration and the tests, and the hardware token of the tests" $missing &
   debian_job=$!
 fi
 

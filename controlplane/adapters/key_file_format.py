@@ -12,6 +12,8 @@
 
 `Kind` is `private`, `public` or `record`; a record key has neither class nor scheme. The headers are checked against the blocks:
 a key whose id is not the one in its header was mixed up or tampered with. `Phase` is the one header that an operator may edit.
+A private key may be encrypted under a passphrase (ENCRYPTED PRIVATE KEY blocks), or wrapped by a hardware token (one CERTPLANE WRAPPED
+PRIVATE KEY block, bound to class and id, which holds the PEM blocks).
 """
 
 import base64
@@ -23,13 +25,14 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TypeVar
 
-from controlplane.adapters.hpke_keys import (
+from controlplane.adapters.recipient_keys import (
     RecipientPrivateKey,
     RecipientPublicKey,
     private_key_from_pem,
     public_key_from_pem,
 )
 from controlplane.adapters.record_hmac import RECORD_KEY_BYTES, record_key_id
+from controlplane.core.key_protection import NOTHING, Unlock
 from controlplane.core.keyring import RecipientKey, RecordKey
 from controlplane.core.redacted import SecretBytes
 from controlplane.core.sealing import KeyClass, KeyPhase, Scheme
@@ -38,6 +41,7 @@ _T = TypeVar("_T")
 _E = TypeVar("_E", bound=StrEnum)
 
 _RECORD_LABEL = b"CERTPLANE RECORD KEY"
+_PLAIN_LABEL, _ENCRYPTED_LABEL, _WRAPPED_LABEL = b"PRIVATE KEY", b"ENCRYPTED PRIVATE KEY", b"CERTPLANE WRAPPED PRIVATE KEY"
 _BLOCK = re.compile(rb"-----BEGIN ([A-Z ]+)-----\s.*?-----END \1-----[ \t]*(?:\r?\n|\Z)", re.DOTALL)
 _HEADER = re.compile(r"([A-Za-z-]+):[ \t]*(\S+)\s*")
 
@@ -63,10 +67,17 @@ class PrivateKeyFile:
     about: RecipientKey
     key: RecipientPrivateKey
 
-    def content(self) -> SecretBytes:
-        """Returns the file's content."""
-        headers = _recipient_headers("private", self.about)
-        return SecretBytes((_KEEP_SAFE + _PURPOSE[self.about.key_class] + headers).encode() + self.key.to_pem().reveal())
+    def content(self, unlock: Unlock = NOTHING) -> SecretBytes:
+        """Returns the file's content, protected by the token of `unlock`, else by its passphrase, else by neither.
+
+        Raises:
+            ConfigurationError: the token is not there or refuses.
+        """
+        head = (_KEEP_SAFE + _PURPOSE[self.about.key_class] + _recipient_headers("private", self.about)).encode()
+        if unlock.provider is None:
+            return SecretBytes(head + self.key.to_pem(unlock.passphrase).reveal())
+        wrapped = unlock.provider.wrap(self.key.to_pem(), _bound_to(self.about))
+        return SecretBytes(head + _block(_WRAPPED_LABEL, wrapped))
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +87,7 @@ class PublicKeyFile:
     about: RecipientKey
     key: RecipientPublicKey
 
-    def content(self) -> SecretBytes:
+    def content(self, _unlock: Unlock = NOTHING) -> SecretBytes:
         """Returns the file's content."""
         return SecretBytes((_PUBLIC_NOTE + _recipient_headers("public", self.about)).encode() + self.key.to_pem())
 
@@ -88,23 +99,22 @@ class RecordKeyFile:
     about: RecordKey
     key: SecretBytes
 
-    def content(self) -> SecretBytes:
-        """Returns the file's content."""
+    def content(self, _unlock: Unlock = NOTHING) -> SecretBytes:
+        """Returns the file's content: a record key is never encrypted, since both roles read it unattended."""
         headers = {"Kind": "record", **_common_headers(self.about)}
-        body = base64.b64encode(self.key.reveal())
-        block = b"-----BEGIN " + _RECORD_LABEL + b"-----\n" + body + b"\n-----END " + _RECORD_LABEL + b"-----\n"
-        return SecretBytes((_KEEP_SAFE + _RECORD_PURPOSE + _lines(headers)).encode() + block)
+        return SecretBytes((_KEEP_SAFE + _RECORD_PURPOSE + _lines(headers)).encode() + _block(_RECORD_LABEL, self.key.reveal()))
 
 
 KeyFile = PrivateKeyFile | PublicKeyFile | RecordKeyFile
 
 
-def parse_key_file(content: SecretBytes) -> KeyFile:
-    """Reads a key file's content.
+def parse_key_file(content: SecretBytes, unlock: Unlock = NOTHING) -> KeyFile:
+    """Reads a key file's content; `unlock` unlocks a private key that is encrypted or wrapped.
 
     Raises:
-        ValueError: it is not one, is damaged, or its headers do not fit its key. The text completes the sentence "the file ...",
-            and neither it nor the chain holds anything of a key.
+        ValueError: it is not one, is damaged or locked, or its headers do not fit its key. The text completes the sentence "the file
+            ...", and neither it nor the chain holds anything of a key.
+        ConfigurationError: the token that it needs is not there or refuses.
     """
     headers = _headers(content)
     blocks = _blocks(content)
@@ -120,12 +130,45 @@ def parse_key_file(content: SecretBytes) -> KeyFile:
     scheme = _header(headers, "Scheme", Scheme.__members__.get)
     about = RecipientKey(stated_id, key_class, scheme, phase, created)
     if kind == "private":
-        private = private_key_from_pem(_of_label(blocks, b"PRIVATE KEY"))
+        private = _private_key(about, blocks, unlock)
         _check_recipient(about, private.public)
         return PrivateKeyFile(about, private)
     public = public_key_from_pem(_of_label(blocks, b"PUBLIC KEY"))
     _check_recipient(about, public)
     return PublicKeyFile(about, public)
+
+
+def _private_key(about: RecipientKey, blocks: Sequence[tuple[bytes, SecretBytes]], unlock: Unlock) -> RecipientPrivateKey:
+    label = blocks[0][0]
+    if label == _ENCRYPTED_LABEL:
+        if unlock.passphrase is None:
+            raise ValueError("is encrypted: give its passphrase with --key-passphrase-file or --key-passphrase-fd")
+        return private_key_from_pem(_of_label(blocks, label), unlock.passphrase)
+    if label == _WRAPPED_LABEL:
+        if unlock.provider is None:
+            raise ValueError("is wrapped by a hardware token: say which with --token-module, --token-label and --token-pin-file")
+        blocks = _blocks(unlock.provider.unwrap(_content_of(blocks, label), _bound_to(about)))
+    return private_key_from_pem(_of_label(blocks, _PLAIN_LABEL))
+
+
+def _bound_to(about: RecipientKey) -> bytes:
+    """Returns what a wrapped key is bound to: so a key of one class does not unwrap as one of another."""
+    return f"certplane/recipient-key/v1 {about.key_class} {about.scheme.name} {about.key_id}".encode()
+
+
+def _block(label: bytes, content: bytes) -> bytes:
+    body = b"\n".join(re.findall(rb".{1,64}", base64.b64encode(content)))
+    return b"-----BEGIN %b-----\n%b\n-----END %b-----\n" % (label, body, label)
+
+
+def _content_of(blocks: Sequence[tuple[bytes, SecretBytes]], label: bytes) -> bytes:
+    """Returns what the one block of this label encodes."""
+    texts = _of_label(blocks, label)
+    try:
+        (text,) = texts
+        return base64.b64decode(b"".join(text.splitlines()[1:-1]), validate=True)
+    except (ValueError, binascii.Error):
+        raise ValueError(f"is damaged: its {label.decode()} is not one block of base64") from None
 
 
 def _recipient_headers(kind: str, about: RecipientKey) -> str:
@@ -200,13 +243,8 @@ def _of_label(blocks: Sequence[tuple[bytes, SecretBytes]], label: bytes) -> list
 
 def _record_key(blocks: Sequence[tuple[bytes, SecretBytes]]) -> SecretBytes:
     """Returns the record key of the one block."""
-    texts = _of_label(blocks, _RECORD_LABEL)
-    lines = b"".join(texts).splitlines()[1:-1]
-    try:
-        key = SecretBytes(base64.b64decode(b"".join(lines), validate=True))
-    except binascii.Error:
-        raise ValueError("is damaged: its record key is not base64") from None
-    if len(texts) != 1 or len(key.reveal()) != RECORD_KEY_BYTES:
+    key = SecretBytes(_content_of(blocks, _RECORD_LABEL))
+    if len(key.reveal()) != RECORD_KEY_BYTES:
         raise ValueError(f"is damaged: it must hold one record key of {RECORD_KEY_BYTES} bytes")
     return key
 

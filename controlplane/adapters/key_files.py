@@ -10,15 +10,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from controlplane.adapters.hpke_keys import RecipientPublicKey
-from controlplane.adapters.hpke_sealer import ALL_SCHEMES, HpkeOpener, HpkeSealer
+from controlplane.adapters.envelope_sealer import EnvelopeOpener, EnvelopeSealer
 from controlplane.adapters.key_file_format import KeyFile, PrivateKeyFile, PublicKeyFile, RecordKeyFile, parse_key_file
+from controlplane.adapters.recipient_keys import RecipientPublicKey
 from controlplane.adapters.record_hmac import RecordHmac
 from controlplane.core import keyring
 from controlplane.core.errors import ConfigurationError
+from controlplane.core.key_protection import NOTHING, Unlock
 from controlplane.core.keyring import KeyInventory, Role
 from controlplane.core.redacted import SecretBytes
-from controlplane.core.sealing import KeyClass, KeyPhase, Scheme
+from controlplane.core.sealing import ALL_SCHEMES, KeyClass, KeyPhase, Scheme
 
 _LARGEST_FILE = 65_536
 """Bytes. The largest key file, with a hybrid public key, is under 2,500."""
@@ -48,7 +49,7 @@ class LoadedKeys:
         """Returns the classes of which a private recipient key is present (`core.ports.PrivateKeyClasses`)."""
         return self.inventory.private_classes()
 
-    def sealer(self) -> HpkeSealer:
+    def sealer(self) -> EnvelopeSealer:
         """Returns a sealer to the ACTIVE key of every class that has one.
 
         Raises:
@@ -59,11 +60,11 @@ class LoadedKeys:
         for key_class in KeyClass:
             if inventory.active(key_class):
                 active[key_class] = self._public_key(keyring.sealing_key(inventory, key_class).key_id)
-        return HpkeSealer(active)
+        return EnvelopeSealer(active)
 
-    def opener(self, allowed_schemes: frozenset[Scheme] = ALL_SCHEMES) -> HpkeOpener:
+    def opener(self, allowed_schemes: frozenset[Scheme] = ALL_SCHEMES) -> EnvelopeOpener:
         """Returns an opener with every private key that is not RETIRED, for the schemes that policy allows."""
-        return HpkeOpener(
+        return EnvelopeOpener(
             (
                 (file.about.key_class, file.key)
                 for _, file in self.files
@@ -97,8 +98,8 @@ class LoadedKeys:
         return f"LoadedKeys({str(self.directory)!r}, {len(self.files)} keys, redacted)"
 
 
-def load_key_directory(path: Path) -> LoadedKeys:
-    """Reads every key file of a directory.
+def load_key_directory(path: Path, unlock: Unlock = NOTHING) -> LoadedKeys:
+    """Reads every key file of a directory; `unlock` unlocks private keys that are encrypted or wrapped.
 
     Raises:
         ConfigurationError: the directory or a file cannot be read, is open to others, or is not sound; the text says which
@@ -107,7 +108,7 @@ def load_key_directory(path: Path) -> LoadedKeys:
     files: list[tuple[Path, KeyFile]] = []
     seen: dict[str, Path] = {}
     for file_path in _key_paths(path):
-        file = _read(file_path)
+        file = _read(file_path, unlock)
         other = seen.setdefault(file.about.key_id, file_path)
         if other != file_path:
             raise ConfigurationError(f"{file_path} and {other} hold the same key {file.about.key_id}: remove one of them")
@@ -137,7 +138,7 @@ def _key_paths(directory: Path) -> Iterator[Path]:
     return (entry for entry in entries if not entry.name.startswith("."))
 
 
-def _read(path: Path) -> KeyFile:
+def _read(path: Path, unlock: Unlock) -> KeyFile:
     try:
         # The mode is asked of what was opened, so the file cannot be exchanged in between; a pipe does not block.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -149,7 +150,7 @@ def _read(path: Path) -> KeyFile:
     if not stat.S_ISREG(status.st_mode) or status.st_size > _LARGEST_FILE:
         raise ConfigurationError(f"{path} is not a key file: move it out of the key directory")
     try:
-        file = parse_key_file(content)
+        file = parse_key_file(content, unlock)
     except ValueError as error:
         raise ConfigurationError(f"the file {path} {error}") from None
     if status.st_mode & _OTHERS_WRITE:

@@ -48,6 +48,20 @@ def decode_envelope(message: envelope_pb2.Envelope) -> Envelope:
     return Envelope(message.recipient_key_id, scheme, message.ciphertext)
 
 
+def sealed_field(envelope: Envelope) -> str:
+    """Returns how an envelope is sealed, in short: the index in a domain's hash, for counting and filtering only."""
+    return f"{int(envelope.scheme)}:{envelope.recipient_key_id}"
+
+
+def parse_sealed_field(value: bytes | None) -> Scheme | None:
+    """Returns the scheme in such an entry, None when there is none or it is not understood."""
+    number = (value or b"").partition(b":")[0]
+    try:
+        return Scheme(int(number)) if number.isdigit() else None
+    except ValueError:
+        return None
+
+
 def encode_spec(spec: DomainSpec) -> bytes:
     """Serialises a spec; equal specs give equal bytes."""
     message = domain_pb2.DomainSpec(
@@ -60,6 +74,7 @@ def encode_spec(spec: DomainSpec) -> bytes:
     )
     _put_time(message.create_time, spec.create_time)
     _put_time(message.renewal_request_time, spec.renewal_request_time)
+    _put_time(message.renewal_not_before, spec.renewal_not_before)
     return message.SerializeToString(deterministic=True)
 
 
@@ -75,6 +90,7 @@ def decode_spec(data: bytes) -> DomainSpec:
         labels=dict(message.labels),
         create_request_id=message.create_request_id,
         renewal_request_time=_get_time(message.renewal_request_time) if message.HasField("renewal_request_time") else None,
+        renewal_not_before=_get_time(message.renewal_not_before) if message.HasField("renewal_not_before") else None,
     )
 
 

@@ -56,6 +56,13 @@ class RecordHmac:
             raise RecordRejected(f"a stored {kind} record is not authentic, or was moved from another key")
         return record.payload
 
+    def key_id_of(self, data: bytes) -> str:
+        """Returns the id of the record key; see `core.ports.RecordAuthenticator`."""
+        try:
+            return AuthenticatedRecord.FromString(data).record_key_id
+        except DecodeError:
+            raise RecordRejected("a stored record is damaged") from None
+
     def __repr__(self) -> str:
         return f"RecordHmac({len(self._keys)} record keys, writing with {self._writing_key_id})"
 

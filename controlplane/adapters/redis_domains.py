@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from controlplane.adapters import redis_keys as keys
-from controlplane.adapters.record_codec import decode_spec, decode_status, encode_spec, encode_status
+from controlplane.adapters.record_codec import decode_spec, decode_status, encode_spec, encode_status, parse_sealed_field
 from controlplane.adapters.redis_claims import claim_prefix, parse_claim
 from controlplane.adapters.redis_client import CHANGE_STREAM_LENGTH, Script, answer, milliseconds, store_call
 from controlplane.core.errors import AlreadyExists, Conflict, FieldViolation, InvalidArgument, NotFound, RecordRejected, Unavailable
@@ -26,6 +26,7 @@ from controlplane.core.ports import Page
 _FRESH_CLAIM_MS = 60_000
 """A claim younger than this is never taken over: its owner may be about to be written."""
 _ATTEMPTS = 5
+_FIELDS = ["spec", "status", "revision", "sealed"]
 _TOMBSTONE_MS = 24 * 3600 * 1000
 """How long a deletion is remembered: an Envoy that was away for longer asks for its names anew when it is back."""
 
@@ -122,7 +123,7 @@ class RedisDomainStore:
     async def get(self, name: DomainName) -> Domain | None:
         """See `DomainStore.get`."""
         async with store_call():
-            fields = await answer(self._client.hmget(keys.domain(name.value), ["spec", "status", "revision"]))
+            fields = await answer(self._client.hmget(keys.domain(name.value), _FIELDS))
         return decode_domain(name.value, fields)
 
     async def list_page(self, page_size: int, page_token: str) -> Page:
@@ -139,7 +140,7 @@ class RedisDomainStore:
         """Returns the domains among `names` that exist, in one round trip."""
         pipeline = self._client.pipeline(transaction=False)
         for name in names:
-            pipeline.hmget(keys.domain(name), ["spec", "status", "revision"])
+            pipeline.hmget(keys.domain(name), _FIELDS)
         async with store_call():
             replies = await pipeline.execute(raise_on_error=False)
         found = {}
@@ -151,7 +152,7 @@ class RedisDomainStore:
                     found[name] = domain
         return found
 
-    async def request_renewal(self, name: DomainName, at: datetime) -> Domain:
+    async def request_renewal(self, name: DomainName, at: datetime, not_before: datetime | None = None) -> Domain:
         """See `DomainStore.request_renewal`."""
         shard = keys.shard_of(name.value)
         for _ in range(_ATTEMPTS):
@@ -159,7 +160,7 @@ class RedisDomainStore:
             # Another replica's clock may be ahead: a later request is later whatever the clocks say.
             before = domain.spec.renewal_request_time
             asked = at if before is None else max(at, before + timedelta(microseconds=1))
-            spec = replace(domain.spec, renewal_request_time=asked)
+            spec = replace(domain.spec, renewal_request_time=asked, renewal_not_before=not_before)
             outcome: bytes = await self._update(
                 [keys.domain(name.value), keys.due(shard), keys.sequence(shard), keys.changes(shard)],
                 [name.value, raw, encode_spec(spec), milliseconds(at), all_names(spec), CHANGE_STREAM_LENGTH],
@@ -204,7 +205,7 @@ class RedisDomainStore:
 
     async def _read(self, name: DomainName) -> tuple[Domain, bytes]:
         async with store_call():
-            fields = await answer(self._client.hmget(keys.domain(name.value), ["spec", "status", "revision"]))
+            fields = await answer(self._client.hmget(keys.domain(name.value), _FIELDS))
         domain = decode_domain(name.value, fields)
         if domain is None:
             raise NotFound(f"domains/{name}")
@@ -217,7 +218,7 @@ def all_names(spec: DomainSpec) -> str:
 
 
 def decode_domain(name: str, fields: Sequence[bytes | None] | Exception) -> Domain | None:
-    """Returns the domain of the hash fields `spec`, `status`, `revision`; None when there is none.
+    """Returns the domain of the hash fields in `_FIELDS`; None when there is none.
 
     Raises:
         RecordRejected: they cannot be read; logged and counted.
@@ -227,10 +228,10 @@ def decode_domain(name: str, fields: Sequence[bytes | None] | Exception) -> Doma
     try:
         if isinstance(fields, Exception):
             raise fields
-        spec, status, revision = fields
+        spec, status, revision, sealed = fields
         if spec is None or status is None or revision is None:
             return None
-        return Domain(decode_spec(spec), decode_status(status), int(revision))
+        return Domain(decode_spec(spec), decode_status(status), int(revision), parse_sealed_field(sealed))
     except (ResponseError, DecodeError, ValueError) as error:
         _rejected.inc()
         _log.error("domain record rejected", domain=name, reason=type(error).__name__)

@@ -5,7 +5,7 @@ script can change a domain, its schedule and its shard's change stream together.
 
 | key | type | content |
 |---|---|---|
-| `cp:{sNN}:domain:NAME` | hash | `spec`, `status`, `certificate`, `head`, `previous`, `order`, `revision`, `fence`, `wake` |
+| `cp:{sNN}:domain:NAME` | hash | `spec`, `status`, `certificate`, `head`, `previous`, `sealed`, `order`, `revision`, `fence`, `wake` |
 | `cp:{sNN}:claim:NAME` | string | `OWNER|UID|MILLISECONDS`: NAME is an additional name of this life of OWNER |
 | `cp:{sNN}:gone:NAME` | string, TTL | NAME was taken away by a deletion, not by a store that lost it |
 | `cp:{sNN}:lease:NAME` | string, TTL | `OWNER:FENCING_TOKEN` |
@@ -23,6 +23,8 @@ script can change a domain, its schedule and its shard's change stream together.
 | `cp:{fleet}:nodes` | sorted set, score 0 | ids of remembered nodes, for listing in order |
 | `cp:{fleet}:seen` | sorted set | the same by when they were last written, milliseconds |
 | `cp:node:ID` | hash, TTL | what is remembered of a node: `status`, `names` |
+| `cp:key-report:ID` | string, TTL | what a running process says of its keys |
+| `cp:reseal:TARGET` | string | where sealing anew to these keys was stopped |
 | `cp:epoch` | string | random identifier of this store's life |
 """
 
@@ -48,6 +50,11 @@ def _in_shard(shard: int, rest: str) -> str:
 def domain(name: str) -> str:
     """The domain's record."""
     return _in_shard(shard_of(name), f"domain:{name}")
+
+
+def domain_prefix(shard: int) -> str:
+    """What every domain's key of a shard starts with; the own name follows."""
+    return _in_shard(shard, "domain:")
 
 
 def claim(name: str) -> str:
@@ -133,3 +140,26 @@ def replica(identifier: str) -> str:
 def node(node_id: str) -> str:
     """What is remembered of a node; by itself, since its names may be a hundred kilobytes."""
     return f"cp:node:{node_id}"
+
+
+ACCOUNTS_PATTERN = "cp:account:*"
+"""All accounts."""
+
+LEASES_PATTERN = "cp:{s*}:lease:*"
+"""All leases."""
+
+TOKENS_PATTERN = "cp:{s*}:token:*"
+"""All HTTP-01 tokens."""
+
+KEY_REPORTS_PATTERN = "cp:key-report:*"
+"""All processes that report their keys."""
+
+
+def key_report(replica: str) -> str:
+    """The report of a running process."""
+    return f"cp:key-report:{replica}"
+
+
+def reseal(target: str) -> str:
+    """The cursor of sealing anew to what `target` names."""
+    return f"cp:reseal:{target}"

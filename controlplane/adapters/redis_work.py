@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 
 from controlplane.adapters import redis_keys as keys
 from controlplane.adapters.certificate_codec import CertificateCodec
-from controlplane.adapters.record_codec import decode_order, encode_order, encode_status
+from controlplane.adapters.record_codec import decode_order, encode_order, encode_status, sealed_field
 from controlplane.adapters.redis_client import CHANGE_STREAM_LENGTH, Script, answer, from_milliseconds, milliseconds, store_call
 from controlplane.adapters.redis_domains import decode_domain
 from controlplane.core.certificate import CertificateRecord
@@ -102,11 +102,11 @@ class RedisWorkStore:
         """See `WorkStore.load`. An order or certificate that is not authentic is logged and treated as absent."""
         name = lease.name.value
         fields: list[bytes | None] = await self._load([keys.domain(name)], [lease.token])
-        domain = decode_domain(name, fields[:3]) if fields else None
+        domain = decode_domain(name, fields[:4]) if fields else None
         if domain is None:
             self._forget(lease)
             raise LeaseLost(f"domains/{name} is gone or leased by another worker")
-        order_data, certificate_data = fields[3], fields[4]
+        order_data, certificate_data = fields[4], fields[5]
         order = None
         if order_data is not None:
             try:
@@ -140,6 +140,7 @@ class RedisWorkStore:
             order=b"-",
             certificate=await self._certificates.encode(stored),
             head=self._certificates.encode_head(stored),
+            sealed=sealed_field(stored.sealed_leaf_key),
             due=_score(due),
             expiry=str(milliseconds(stored.not_after)),
             event="certificate",
@@ -155,6 +156,7 @@ class RedisWorkStore:
         order: bytes = b"",
         certificate: bytes = b"",
         head: bytes = b"",
+        sealed: str = "",
         due: str = "",
         expiry: str = "",
         event: str = "",
@@ -175,6 +177,7 @@ class RedisWorkStore:
                 self._names.get(lease, name),
                 event,
                 CHANGE_STREAM_LENGTH,
+                sealed,
             ],
         )
         self._held(lease, kept)

@@ -9,14 +9,16 @@ from functools import partial
 
 import structlog
 
-from controlplane.adapters.key_files import check_role, load_key_directory
+from controlplane.adapters.live_keys import LiveKeys
 from controlplane.adapters.redis_certificates import RedisCertificateStore
 from controlplane.adapters.redis_changes import RedisChangeFeed
 from controlplane.adapters.redis_client import connect
 from controlplane.adapters.redis_domains import RedisDomainStore
+from controlplane.adapters.redis_envelopes import RedisReplicaReports
 from controlplane.adapters.redis_nodes import RedisNodeStore
 from controlplane.adapters.redis_tokens import RedisTokenStore
 from controlplane.app.fronts import Front, FrontOfOneOfMany, OwnFront
+from controlplane.app.key_watch import watch_keys
 from controlplane.app.parent_death import die_with_parent
 from controlplane.app.process_line import AnsweringEnd
 from controlplane.app.serve_settings import ServeSettings, check_settings
@@ -82,8 +84,7 @@ async def serve(settings: ServeSettings, front: Front, stop: asyncio.Event) -> N
         ConfigurationError: an address is exposed or taken, or a key is missing, or is not for this role.
     """
     access = check_settings(settings)
-    keys = load_key_directory(settings.keys_dir)
-    check_role(keys, Role.SERVE)
+    keys = LiveKeys(settings.keys_dir, Role.SERVE, settings.unlock, allowed_schemes=settings.allowed_schemes)
     ca_file = str(settings.redis_ca) if settings.redis_ca else None
     clock = partial(datetime.now, UTC)
 
@@ -91,13 +92,14 @@ async def serve(settings: ServeSettings, front: Front, stop: asyncio.Event) -> N
     # Handshakes and challenges have connections of their own: a burst of API calls must not keep them waiting.
     data_path = connect(settings.redis_url, ca_file=ca_file)
     feed = RedisChangeFeed(settings.redis_url, ca_file=ca_file)
-    certificates = RedisCertificateStore(data_path, keys.authenticator())
-    directory = SecretDirectory(certificates, keys.opener(), feed, serialise_tls_certificate)
-    challenges = Challenges(RedisTokenStore(data_path, keys.authenticator()), clock)
+    certificates = RedisCertificateStore(data_path, keys)
+    directory = SecretDirectory(certificates, keys, feed, serialise_tls_certificate)
+    challenges = Challenges(RedisTokenStore(data_path, keys), clock)
     domains = DomainService(RedisDomainStore(client), feed, clock, lambda: uuid.uuid4().hex)
     expiry = ExpiryWatch(certificates, clock, settings.expiry_alert)
 
-    nodes, node_store = NodeRegistry(f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}", clock), RedisNodeStore(client)
+    replica = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
+    nodes, node_store = NodeRegistry(replica, clock), RedisNodeStore(client)
     snapshots = NodeSnapshots(nodes, node_store, clock)
 
     readiness = Readiness({"store": certificates.ping})
@@ -108,8 +110,7 @@ async def serve(settings: ServeSettings, front: Front, stop: asyncio.Event) -> N
         # More than plain SDS may open, so that the one too many is told so instead of waiting.
         max_concurrent_streams=settings.max_secrets_per_node + _FURTHER_STREAMS,
     )
-    limits = Limits(settings.max_secrets_per_node, max(_LEAST_SPELLINGS, settings.max_secrets_per_node // 10))
-    sds = SdsServer(directory, limits=limits, access=access, nodes=nodes)
+    sds = SdsServer(directory, limits=_limits(settings), access=access, nodes=nodes)
     sds.add_to(xds.server)
     add_ext_authz(xds.server, challenges)
     api = build(settings.api_address, admission=Admission(settings.api_clients, "--api-client"))
@@ -120,7 +121,8 @@ async def serve(settings: ServeSettings, front: Front, stop: asyncio.Event) -> N
     await api.server.start()
     try:
         async with asyncio.TaskGroup() as tasks:
-            running = [tasks.create_task(work) for work in (directory.run(), expiry.run(), health.run(), snapshots.run())]
+            reporting = watch_keys(keys, RedisReplicaReports(client, keys), replica, clock)
+            running = [tasks.create_task(work) for work in (directory.run(), expiry.run(), health.run(), snapshots.run(), reporting)]
             with contextlib.suppress(TimeoutError):
                 # A store that is away must not keep Envoys from being told so.
                 async with asyncio.timeout(_FOLLOWING_SECONDS):
@@ -141,3 +143,7 @@ async def serve(settings: ServeSettings, front: Front, stop: asyncio.Event) -> N
         await front.close()
         await client.aclose()
         await data_path.aclose()
+
+
+def _limits(settings: ServeSettings) -> Limits:
+    return Limits(settings.max_secrets_per_node, max(_LEAST_SPELLINGS, settings.max_secrets_per_node // 10))

@@ -8,6 +8,8 @@ from controlplane.app.lifecycle import check_metrics_address
 from controlplane.core.access import AccessPolicy, parse_access_policy
 from controlplane.core.errors import ConfigurationError
 from controlplane.core.exposure import check_listener, check_redis_url
+from controlplane.core.key_protection import NOTHING, Unlock
+from controlplane.core.sealing import ALL_SCHEMES, Scheme
 from controlplane.endpoints.tls_files import TlsFiles
 
 
@@ -16,7 +18,8 @@ class ServeSettings:
     """Settings of `serve`; addresses are HOST:PORT or unix:PATH.
 
     `max_secrets_per_node`: how many certificates an Envoy that asks on demand holds at most. `access_policy`: a file; None lets
-    every client that is admitted have everything. `processes`: how many share the two gRPC ports.
+    every client that is admitted have everything. `processes`: how many share the two gRPC ports. `unlock`: unlocks private keys.
+    `allowed_schemes`: what envelopes may be sealed by to be opened.
     """
 
     keys_dir: Path
@@ -34,6 +37,8 @@ class ServeSettings:
     max_secrets_per_node: int
     expiry_alert: timedelta
     processes: int = 1
+    unlock: Unlock = NOTHING
+    allowed_schemes: frozenset[Scheme] = ALL_SCHEMES
 
 
 def check_settings(settings: ServeSettings) -> AccessPolicy:

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import structlog
 
 from controlplane.adapters.envoy_templates import EdgeParameters, render_edge
-from controlplane.adapters.key_generation import generate_role_directories
+from controlplane.adapters.key_generation import KeyKind, generate_role_directories
 from controlplane.app.lifecycle import announce_ready
 from controlplane.app.restarts import BackgroundTasks, Restartable, keep_running
 from controlplane.app.supervision import EnvoyProcess, RoleProcess, ValkeyProcess
@@ -78,7 +78,7 @@ async def up(
     serve_keys, worker_keys = state / "keys" / "serve", state / "keys" / "worker"
     if not serve_keys.exists() and not worker_keys.exists():
         serve_keys.parent.mkdir(mode=0o700, exist_ok=True)
-        generate_role_directories(serve_keys, worker_keys, settings.scheme, datetime.now(UTC))
+        generate_role_directories(serve_keys, worker_keys, KeyKind(settings.scheme), datetime.now(UTC))
     async with AsyncExitStack() as stack:
         supervised: list[Restartable] = []
         redis_url = settings.redis_url

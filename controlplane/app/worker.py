@@ -15,21 +15,26 @@ import structlog
 
 from controlplane.adapters.acme_client import AcmeClient
 from controlplane.adapters.dns_resolver import DnsResolver
-from controlplane.adapters.key_files import check_role, load_key_directory
 from controlplane.adapters.leaf_key import make_leaf_key
+from controlplane.adapters.live_keys import LiveKeys
 from controlplane.adapters.preflight_probe import HttpPreflight
 from controlplane.adapters.redis_certificates import RedisCertificateStore
 from controlplane.adapters.redis_changes import RedisChangeFeed
 from controlplane.adapters.redis_client import connect
+from controlplane.adapters.redis_envelopes import RedisEnvelopeCounts, RedisReplicaReports
 from controlplane.adapters.redis_tokens import RedisAccountStore, RedisTokenStore
 from controlplane.adapters.redis_work import RedisWorkStore
+from controlplane.app.key_watch import watch_keys
 from controlplane.app.lifecycle import announce_ready, check_metrics_address
 from controlplane.core.exposure import check_redis_url
+from controlplane.core.key_protection import NOTHING, Unlock
 from controlplane.core.keyring import Role
+from controlplane.core.sealing import ALL_SCHEMES, Scheme
 from controlplane.endpoints.metrics_http import MetricsServer
 from controlplane.endpoints.readiness import Readiness
 from controlplane.usecases.expiry import ExpiryWatch
 from controlplane.usecases.issuance import Issuance
+from controlplane.usecases.sealing_watch import SealingWatch
 from controlplane.usecases.worker import Worker
 
 _DRAIN_GRACE = timedelta(seconds=10)
@@ -59,6 +64,9 @@ class WorkerSettings:
     metrics_address: str
     metrics_insecure: bool
     expiry_alert: timedelta
+    unlock: Unlock = NOTHING
+    allowed_schemes: frozenset[Scheme] = ALL_SCHEMES
+    seal_with_legacy_scheme: bool = False
 
 
 async def worker(settings: WorkerSettings, stop: asyncio.Event) -> None:
@@ -69,20 +77,24 @@ async def worker(settings: WorkerSettings, stop: asyncio.Event) -> None:
     """
     check_metrics_address(settings.metrics_address, settings.metrics_insecure)
     check_redis_url(settings.redis_url, settings.redis_insecure)
-    keys = load_key_directory(settings.keys_dir)
-    check_role(keys, Role.WORKER)
+    keys = LiveKeys(
+        settings.keys_dir,
+        Role.WORKER,
+        settings.unlock,
+        allowed_schemes=settings.allowed_schemes,
+        seal_with_legacy=settings.seal_with_legacy_scheme,
+    )
     ca_file = str(settings.redis_ca) if settings.redis_ca else None
     clock = partial(datetime.now, UTC)
 
     client = connect(settings.redis_url, ca_file=ca_file)
-    authenticator = keys.authenticator()
-    work = RedisWorkStore(client, authenticator, clock)
-    certificates = RedisCertificateStore(client, authenticator)
+    work = RedisWorkStore(client, keys, clock)
+    certificates = RedisCertificateStore(client, keys)
     authority = AcmeClient(
         settings.acme_directory,
-        accounts=RedisAccountStore(client, authenticator),
-        sealer=keys.sealer(),
-        opener=keys.opener(),
+        accounts=RedisAccountStore(client, keys),
+        sealer=keys,
+        opener=keys,
         clock=clock,
         ca_bundle=str(settings.acme_ca_bundle) if settings.acme_ca_bundle else None,
         contact=settings.acme_contact,
@@ -97,8 +109,8 @@ async def worker(settings: WorkerSettings, stop: asyncio.Event) -> None:
     )
     issuance = Issuance(
         work=work,
-        tokens=RedisTokenStore(client, authenticator),
-        sealer=keys.sealer(),
+        tokens=RedisTokenStore(client, keys),
+        sealer=keys,
         authority=authority,
         preflight=preflight,
         make_leaf_key=make_leaf_key,
@@ -120,10 +132,16 @@ async def worker(settings: WorkerSettings, stop: asyncio.Event) -> None:
     metrics_address = await metrics.start(settings.metrics_address)
     try:
         async with asyncio.TaskGroup() as tasks:
-            watching = tasks.create_task(expiry.run())
+            background = (
+                expiry.run(),
+                watch_keys(keys, RedisReplicaReports(client, keys), owner, clock),
+                SealingWatch(RedisEnvelopeCounts(client)).run(),
+            )
+            watching = [tasks.create_task(work) for work in background]
             announce_ready(metrics=metrics_address)
             await loop.run(stop)
-            watching.cancel()
+            for task in watching:
+                task.cancel()
     finally:
         await metrics.close()
         await authority.close()

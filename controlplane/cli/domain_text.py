@@ -96,6 +96,8 @@ def _properties(domain: domain_pb2.Domain) -> Iterator[tuple[str, str]]:
     yield "issued", _time(domain, "issue_time")
     yield "expires", _time(domain, "expire_time")
     yield "renewal", _time(domain, "renew_time")
+    yield "renewal asked for", _time(domain, "requested_renewal_time")
+    yield "sealed by", domain.sealing_scheme
     yield "tenant", domain.tenant
     yield "labels", ", ".join(f"{key}={value}" for key, value in sorted(domain.labels.items()))
     yield "created", _time(domain, "create_time")

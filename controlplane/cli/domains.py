@@ -1,7 +1,9 @@
 """`certplane domains`: the management API at the command line."""
 
 import json
+import sys
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import click
@@ -11,9 +13,10 @@ from google.protobuf.json_format import MessageToDict
 from controlplane.api.certplane.v1 import domain_pb2, domain_service_pb2
 from controlplane.cli.api_client import CALL_SECONDS, ApiSettings, api_command, api_options, connected
 from controlplane.cli.domain_text import describe, problem_words, short_name, state_words, table
-from controlplane.cli.options import option
+from controlplane.cli.options import Duration, option
 
 _PREFIX: Final = "domains/"
+_RENEWED_PAGE: Final = 1000
 _SETTLED: Final = frozenset(map(domain_pb2.Domain.State.Value, ("STATE_ACTIVE", "STATE_DEGRADED", "STATE_FAILED", "STATE_PAUSED")))
 _SERVED: Final = frozenset(map(domain_pb2.Domain.State.Value, ("STATE_ACTIVE", "STATE_DEGRADED")))
 
@@ -96,12 +99,31 @@ def delete(settings: ApiSettings, name: str, etag: str) -> None:
 
 
 @domains.command()
-@click.argument("name")
+@click.argument("name", default="")
+@option("--filter", "filter_text", default="", show_default=False, help="Renew all domains that meet this, in place of NAME.")
+@option("--over", type=Duration(), default=timedelta(), show_default=False, help="Spread the renewals evenly over so much time, as 14d.")
 @api_command
-def renew(settings: ApiSettings, name: str) -> None:
-    """Ask for a new certificate for the domain NAME now; the old one is served until the new one is there."""
+def renew(settings: ApiSettings, name: str, filter_text: str, over: timedelta) -> None:
+    """Ask for a new certificate for the domain NAME, or for many; the old one is served until the new one is there.
+
+    Workers take the renewals up when their time has come: nothing need stay running here. Renewals that are planned for earlier stay as
+    they are planned.
+    """
+    if bool(name) == bool(filter_text):
+        raise click.UsageError("give either NAME or --filter")
     with connected(settings) as stub:
-        _show(settings, stub.RenewDomain(domain_service_pb2.RenewDomainRequest(name=_resource(name)), timeout=CALL_SECONDS))
+        if name:
+            _show(settings, stub.RenewDomain(domain_service_pb2.RenewDomainRequest(name=_resource(name)), timeout=CALL_SECONDS))
+            return
+        # All first: a domain that is renewed meanwhile may not meet the filter any more, and pages would shift.
+        names = [domain.name for page in _pages(stub, filter_text, _RENEWED_PAGE) for domain in page]
+        start = datetime.now(UTC)
+        with click.progressbar(names, label="ask for renewals", file=sys.stderr) as bar:
+            for index, each in enumerate(bar):
+                request = domain_service_pb2.RenewDomainRequest(name=each)
+                request.not_before.FromDatetime(start + over * (index / len(names)))
+                stub.RenewDomain(request, timeout=CALL_SECONDS)
+    click.echo(json.dumps({"renewals": len(names)}) if settings.json else f"{len(names)} renewals asked for")
 
 
 @domains.command()

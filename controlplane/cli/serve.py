@@ -4,14 +4,18 @@ import sys
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 
 from controlplane.cli.command_line import as_arguments
 from controlplane.cli.configuration_errors import told_plainly
 from controlplane.cli.importing import collector_paused
+from controlplane.cli.key_options import allowed_schemes, scheme_options, unlock_from, unlock_options
 from controlplane.cli.listener_options import envoy_options, redis_options, tls_files, tls_options
 from controlplane.cli.options import Duration, config_option, log_level_option, option
+from controlplane.core.errors import ConfigurationError
+from controlplane.core.key_protection import NOTHING
 
 _OF_THE_GROUP = ("redis_url", "processes", "process", "xds_address", "api_address")
 """What a process of several is not told by its command line, or told otherwise."""
@@ -20,6 +24,8 @@ _OF_THE_GROUP = ("redis_url", "processes", "process", "xds_address", "api_addres
 @click.command()
 @config_option
 @option("--keys-dir", required=True, type=click.Path(file_okay=False, path_type=Path), help="Key directory of this role.")
+@unlock_options
+@scheme_options
 @redis_options(required=True)
 @option("--xds-address", default="127.0.0.1:18000", help="Where Envoys connect: SDS, ADS and ext_authz.")
 @option("--api-address", default="127.0.0.1:18001", help="certplane.v1, health and reflection.")
@@ -34,7 +40,9 @@ _OF_THE_GROUP = ("redis_url", "processes", "process", "xds_address", "api_addres
 @click.pass_context
 def serve(
     context: click.Context,
+    /,
     keys_dir: Path,
+    allowed_scheme: tuple[str, ...],
     redis_url: str,
     redis_insecure: bool,
     redis_ca: Path | None,
@@ -53,6 +61,7 @@ def serve(
     processes: int,
     process: int,
     log_level: str,
+    **unlocking: Any,
 ) -> None:
     """Serve certificates to Envoys, answer HTTP-01 challenges, offer the API."""
     with collector_paused():
@@ -70,6 +79,8 @@ def serve(
         return [sys.executable, "-m", "controlplane.cli.main", "serve", *arguments, f"--xds-address={xds}", f"--api-address={api}"]
 
     with told_plainly():
+        if processes > 1 and unlocking["key_passphrase_fd"] is not None:
+            raise ConfigurationError("several processes cannot read one file descriptor: use --key-passphrase-file with --processes")
         settings = ServeSettings(
             keys_dir=keys_dir,
             redis_url=redis_url,
@@ -86,6 +97,9 @@ def serve(
             max_secrets_per_node=max_secrets_per_node,
             expiry_alert=expiry_alert,
             processes=processes,
+            # A process that only starts others unlocks nothing.
+            unlock=unlock_from(**unlocking) if processes == 1 else NOTHING,
+            allowed_schemes=allowed_schemes(allowed_scheme),
         )
         if processes > 1:
             run_role("serve", log_level, partial(serve_group, settings, one_of_many))

@@ -3,11 +3,13 @@
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 
 from controlplane.cli.acme_options import Network, acme_options
 from controlplane.cli.configuration_errors import told_plainly
+from controlplane.cli.key_options import allowed_schemes, scheme_options, unlock_from, unlock_options
 from controlplane.cli.listener_options import redis_options
 from controlplane.cli.options import Duration, config_option, log_level_option, option
 
@@ -15,6 +17,9 @@ from controlplane.cli.options import Duration, config_option, log_level_option, 
 @click.command()
 @config_option
 @option("--keys-dir", required=True, type=click.Path(file_okay=False, path_type=Path), help="Key directory of this role.")
+@unlock_options
+@scheme_options
+@option("--seal-with-legacy-scheme", is_flag=True, default=False, help="Seal new keys by rsa-oaep-aes256gcm, if such a key is ACTIVE.")
 @redis_options(required=True)
 @acme_options
 @option("--metrics-address", default="127.0.0.1:18003", help="/metrics, /healthz and /readyz.")
@@ -23,6 +28,8 @@ from controlplane.cli.options import Duration, config_option, log_level_option, 
 @log_level_option
 def worker(
     keys_dir: Path,
+    allowed_scheme: tuple[str, ...],
+    seal_with_legacy_scheme: bool,
     redis_url: str,
     redis_insecure: bool,
     redis_ca: Path | None,
@@ -38,6 +45,7 @@ def worker(
     metrics_insecure: bool,
     expiry_alert: timedelta,
     log_level: str,
+    **unlocking: Any,
 ) -> None:
     """Issue and renew certificates: pre-flight, ACME orders, sealing."""
     from controlplane.app.lifecycle import run_role
@@ -61,5 +69,8 @@ def worker(
             metrics_address=metrics_address,
             metrics_insecure=metrics_insecure,
             expiry_alert=expiry_alert,
+            unlock=unlock_from(**unlocking),
+            allowed_schemes=allowed_schemes(allowed_scheme),
+            seal_with_legacy_scheme=seal_with_legacy_scheme,
         )
         run_role("worker", log_level, partial(main, settings))

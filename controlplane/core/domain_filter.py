@@ -3,13 +3,15 @@
     filter  = [ term { "AND" term } ]
     term    = "tenant"      ( "=" | "!=" )             value
             | "state"       ( "=" | "!=" )             state
+            | "scheme"      ( "=" | "!=" )             scheme
             | "expire_time" ( "<" | "<=" | ">" | ">=" ) timestamp
     value   = a word of letters, digits, ".", "_" and "-", or a string in single or double quotes with backslash escapes
     state   = PENDING | ACTIVE | DEGRADED | FAILED | PAUSED, also with the prefix STATE_ and in quotes
+    scheme  = HPKE_X25519 | HPKE_MLKEM768_X25519 | HPKE_P256 | RSA_OAEP_AES256GCM: how the leaf key is sealed in the store
     timestamp = RFC 3339 in quotes, for example "2027-01-31T00:00:00Z"
 
 `AND` is written in capitals, as AIP-160 wants it. A domain without a certificate has no `expire_time` and meets no comparison of
-it. The empty filter meets every domain.
+it; one whose scheme is not known, because it has no certificate, meets no comparison of that. The empty filter meets every domain.
 """
 
 import operator
@@ -21,6 +23,7 @@ from typing import Any, Final, NoReturn
 
 from controlplane.core.errors import FieldViolation, InvalidArgument
 from controlplane.core.managed_domain import Domain, DomainState
+from controlplane.core.sealing import Scheme
 
 MAX_FILTER_LENGTH: Final = 2_000
 """Characters."""
@@ -41,10 +44,11 @@ _COMPARISONS: Final[dict[str, Callable[[Any, Any], bool]]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
-_OPERATORS: Final = {"tenant": ("=", "!="), "state": ("=", "!="), "expire_time": ("<", "<=", ">", ">=")}
+_OPERATORS: Final = {"tenant": ("=", "!="), "state": ("=", "!="), "scheme": ("=", "!="), "expire_time": ("<", "<=", ">", ">=")}
 _EXAMPLES: Final = {
     "tenant": 'tenant = "acme"',
     "state": "state = ACTIVE",
+    "scheme": "scheme = HPKE_X25519",
     "expire_time": 'expire_time < "2027-01-31T00:00:00Z"',
 }
 _EXAMPLE: Final = 'tenant = "acme" AND state = ACTIVE AND expire_time < "2027-01-31T00:00:00Z"'
@@ -52,20 +56,22 @@ _EXAMPLE: Final = 'tenant = "acme" AND state = ACTIVE AND expire_time < "2027-01
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """One comparison. `operand` has the field's own type: `str`, `DomainState` or an aware `datetime` in UTC."""
+    """One comparison. `operand` has the field's own type: `str`, `DomainState`, `Scheme` or an aware `datetime` in UTC."""
 
     field: str
     operator: str
-    operand: str | DomainState | datetime
+    operand: str | DomainState | Scheme | datetime
 
     def matches(self, domain: Domain) -> bool:
         """Returns whether the domain meets this comparison; an unset time never does."""
-        actual: str | DomainState | datetime | None
+        actual: str | DomainState | Scheme | datetime | None
         match self.field:
             case "tenant":
                 actual = domain.spec.tenant
             case "state":
                 actual = domain.status.state
+            case "scheme":
+                actual = domain.scheme
             case _:
                 actual = domain.status.expire_time
         return actual is not None and _COMPARISONS[self.operator](actual, self.operand)
@@ -140,7 +146,7 @@ def _term(tokens: list[_Token], end: int, field: str) -> Term:
         _refuse(field, end, "expected a term, found the end", _EXAMPLE)
     name = tokens[0]
     if name.kind != "word" or name.text not in _OPERATORS:
-        _refuse(field, name.position, f"expected tenant, state or expire_time, found {_quoted(name.text)}", _EXAMPLE)
+        _refuse(field, name.position, f"expected tenant, state, scheme or expire_time, found {_quoted(name.text)}", _EXAMPLE)
     example = _EXAMPLES[name.text]
     allowed = _OPERATORS[name.text]
     if len(tokens) < 2:
@@ -160,6 +166,8 @@ def _term(tokens: list[_Token], end: int, field: str) -> Term:
             return Term("tenant", comparison.text, operand.value)
         case "state":
             return Term("state", comparison.text, _state(operand, field))
+        case "scheme":
+            return Term("scheme", comparison.text, _scheme(operand, field))
         case _:
             return Term("expire_time", comparison.text, _timestamp(operand, field))
 
@@ -172,6 +180,14 @@ def _state(token: _Token, field: str) -> DomainState:
         _refuse(field, token.position, f"expected one of {states}, found {_quoted(token.value)}", _EXAMPLES["state"])
 
 
+def _scheme(token: _Token, field: str) -> Scheme:
+    try:
+        return Scheme[token.value]
+    except KeyError:
+        schemes = ", ".join(scheme.name for scheme in Scheme)
+        _refuse(field, token.position, f"expected one of {schemes}, found {_quoted(token.value)}", _EXAMPLES["scheme"])
+
+
 def _timestamp(token: _Token, field: str) -> datetime:
     try:
         if token.kind != "string" or _RFC3339.fullmatch(token.value) is None:
@@ -182,10 +198,10 @@ def _timestamp(token: _Token, field: str) -> datetime:
         _refuse(field, token.position, "expected a time in RFC 3339 form, in quotes", _EXAMPLES["expire_time"])
 
 
-def _operand_text(operand: str | DomainState | datetime) -> str:
+def _operand_text(operand: str | DomainState | Scheme | datetime) -> str:
     if isinstance(operand, datetime):
         return operand.isoformat()
-    return operand.name if isinstance(operand, DomainState) else repr(operand)
+    return operand.name if isinstance(operand, DomainState | Scheme) else repr(operand)
 
 
 def _quoted(text: str) -> str:

@@ -55,16 +55,22 @@ def need(work: Work, now: datetime) -> Need:
     if certificate is None:
         return Need.FIRST
     wanted = {name.value for name in domain.spec.all_names}
-    if domain.renewal_requested or planned_renewal(domain.status, certificate) <= now or not set(certificate.names) <= wanted:
+    if planned_renewal(domain, certificate) <= now or not set(certificate.names) <= wanted:
         return Need.RENEWAL
     return Need.NOTHING if wanted == set(certificate.names) else Need.EXTENSION
 
 
-def planned_renewal(status: DomainStatus, certificate: CertificateRecord) -> datetime:
-    """Returns when the certificate in force is to be renewed; the status says so unless it speaks of another certificate."""
+def planned_renewal(domain: Domain, certificate: CertificateRecord) -> datetime:
+    """Returns when the certificate in force is to be renewed: as planned when it was issued, or earlier if somebody asked for that.
+
+    The status says what was planned, unless it speaks of another certificate.
+    """
+    status = domain.status
+    planned = renew_time(certificate.not_before, certificate.not_after, certificate.fqdn)
     if status.renew_time is not None and status.certificate_id == certificate.id:
-        return status.renew_time
-    return renew_time(certificate.not_before, certificate.not_after, certificate.fqdn)
+        planned = status.renew_time
+    asked = domain.requested_renewal_time
+    return planned if asked is None else min(planned, asked)
 
 
 def can_resume(order: OrderRecord, domain: Domain, directory_url: str) -> bool:

@@ -10,6 +10,7 @@ from datetime import datetime
 from enum import IntEnum
 
 from controlplane.core.names import DomainName
+from controlplane.core.sealing import Scheme
 
 
 class DomainState(IntEnum):
@@ -58,6 +59,7 @@ class DomainSpec:
     labels: Mapping[str, str] = field(default_factory=dict)
     create_request_id: str = ""
     renewal_request_time: datetime | None = None
+    renewal_not_before: datetime | None = None
 
     @property
     def all_names(self) -> tuple[DomainName, ...]:
@@ -89,11 +91,12 @@ class DomainStatus:
 
 @dataclass(frozen=True, slots=True)
 class Domain:
-    """A domain as stored. `revision` grows with every write of spec or status."""
+    """A domain as stored. `revision` grows with every write of spec or status; `scheme` is how its leaf key is sealed, None without one."""
 
     spec: DomainSpec
     status: DomainStatus
     revision: int
+    scheme: Scheme | None = None
 
     @property
     def etag(self) -> str:
@@ -105,3 +108,8 @@ class Domain:
         """Whether somebody asked for a renewal that no certificate has satisfied yet."""
         asked, done = self.spec.renewal_request_time, self.status.renewal_done_time
         return asked is not None and (done is None or done < asked)
+
+    @property
+    def requested_renewal_time(self) -> datetime | None:
+        """When that renewal may begin; None when none is asked for."""
+        return (self.spec.renewal_not_before or self.spec.renewal_request_time) if self.renewal_requested else None

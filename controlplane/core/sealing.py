@@ -2,7 +2,8 @@
 
 Sealing is single-shot HPKE in base mode (RFC 9180). The `info` input binds the key class and the place of the secret, so an
 envelope that somebody moves to another record does not open. HPKE does not say who sealed: records are authenticated too
-(`RecordAuthenticator` in `ports`).
+(`RecordAuthenticator` in `ports`). One scheme is not HPKE: RSA-OAEP around an AES key, which older systems wrote. It binds the same
+bytes, as additional authenticated data.
 """
 
 import hashlib
@@ -16,6 +17,15 @@ class Scheme(IntEnum):
 
     HPKE_X25519 = 1
     HPKE_MLKEM768_X25519 = 2
+    HPKE_P256 = 3
+    RSA_OAEP_AES256GCM = 4
+
+
+ALL_SCHEMES = frozenset(Scheme)
+"""Every scheme that this build opens."""
+
+LEGACY_SCHEMES = frozenset({Scheme.RSA_OAEP_AES256GCM})
+"""Schemes that are opened and re-sealed, but that nothing new is sealed with unless an operator says so."""
 
 
 class KeyClass(StrEnum):

@@ -6,6 +6,7 @@ from typing import Final, cast
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from controlplane.api.certplane.v1 import domain_pb2, domain_service_pb2
+from controlplane.core.errors import FieldViolation, InvalidArgument
 from controlplane.core.managed_domain import Actor, Domain, DomainState, Problem
 from controlplane.core.names import domain_resource_name
 from controlplane.usecases.domain_validation import NewDomain
@@ -27,6 +28,20 @@ def new_domain(request: domain_service_pb2.CreateDomainRequest) -> NewDomain:
         labels=dict(request.domain.labels),
         request_id=request.request_id,
     )
+
+
+def not_before(request: domain_service_pb2.RenewDomainRequest) -> datetime | None:
+    """Returns when a renewal may begin, None: now.
+
+    Raises:
+        InvalidArgument: it is no time.
+    """
+    if not request.HasField("not_before"):
+        return None
+    try:
+        return request.not_before.ToDatetime(UTC)
+    except (ValueError, OverflowError) as error:
+        raise InvalidArgument(FieldViolation("not_before", "is not a time between the years 1 and 9999")) from error
 
 
 def domain_message(domain: Domain) -> domain_pb2.Domain:
@@ -51,6 +66,8 @@ def domain_message(domain: Domain) -> domain_pb2.Domain:
         current_step=status.current_step,
         create_time=_timestamp(spec.create_time),
         etag=domain.etag,
+        sealing_scheme=domain.scheme.name if domain.scheme is not None else "",
+        requested_renewal_time=_timestamp(domain.requested_renewal_time),
     )
 
 

@@ -8,7 +8,7 @@ from google.protobuf import empty_pb2
 
 from controlplane.api.certplane.v1 import domain_pb2, domain_service_pb2, domain_service_pb2_grpc
 from controlplane.core.errors import Unavailable
-from controlplane.endpoints.domain_mapping import domain_message, new_domain, watch_message
+from controlplane.endpoints.domain_mapping import domain_message, new_domain, not_before, watch_message
 from controlplane.usecases.domain_watch import WatchEvent
 from controlplane.usecases.domains import DomainService
 
@@ -47,7 +47,7 @@ class DomainServicer:
 
     async def RenewDomain(self, request: domain_service_pb2.RenewDomainRequest, _context: Context) -> domain_pb2.Domain:  # noqa: N802
         """Asks for a new certificate."""
-        return domain_message(await self._service.renew(request.name))
+        return domain_message(await self._service.renew(request.name, not_before(request)))
 
     async def WatchDomains(self, request: domain_service_pb2.WatchDomainsRequest, context: Context) -> None:  # noqa: N802
         """Sends a snapshot and changes, until the caller goes or the server stops."""

@@ -4,6 +4,7 @@ Nothing here talks to a CA: a create and a renewal are intents in the store, whi
 """
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Final
 
 import structlog
@@ -125,15 +126,16 @@ class DomainService:
         await self._store.delete(fqdn, etag)
         _log.info("domain deleted", domain=fqdn.value)
 
-    async def renew(self, name: str) -> Domain:
-        """Asks for a new certificate now; a worker carries it out.
+    async def renew(self, name: str, not_before: datetime | None = None) -> Domain:
+        """Asks for a new certificate, now or at a time; a worker carries it out. A later request replaces an earlier one.
 
         Raises:
             InvalidArgument: `name` is not a resource name.
             NotFound: no such domain.
         """
         fqdn = parse_domain_resource(name, field="name")
-        domain = await self._store.request_renewal(fqdn, self._clock())
+        now = self._clock()
+        domain = await self._store.request_renewal(fqdn, now, not_before if not_before is not None and not_before > now else None)
         _log.info("renewal requested", domain=fqdn.value)
         return domain
 

@@ -34,6 +34,7 @@ class Progress:
     def __init__(self, store: WorkStore, lease: Lease, work: Work, clock: Clock) -> None:
         self._store = store
         self._lease = lease
+        self._domain = work.domain
         self._spec = work.domain.spec
         self._certificate = work.certificate
         self._clock = clock
@@ -67,7 +68,7 @@ class Progress:
         if self.status.state is DomainState.PAUSED or self._certificate is None:
             await self._store.save_status(self._lease, replace(self.status, current_step="", next_attempt_time=None), None)
             return Outcome.NOTHING_TO_DO
-        due = planned_renewal(self.status, self._certificate)
+        due = planned_renewal(replace(self._domain, status=self.status), self._certificate)
         status = replace(
             self.status,
             state=DomainState.ACTIVE,

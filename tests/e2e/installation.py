@@ -14,7 +14,7 @@ from typing import Any
 import grpc
 
 from controlplane.adapters.envoy_templates import EdgeParameters, render_edge
-from controlplane.adapters.key_generation import generate_role_directories
+from controlplane.adapters.key_generation import KeyKind, generate_role_directories
 from controlplane.api.certplane.v1 import domain_pb2, domain_service_pb2, domain_service_pb2_grpc
 from controlplane.core.sealing import Scheme
 from controlplane.demo.https_fetch import FetchedPage, fetch_verified
@@ -31,12 +31,19 @@ READY_SECONDS = 30.0
 
 
 class Installation:
-    """Make it with `installation()`. Addresses are HOST:PORT."""
+    """Make it with `installation()`. Addresses are HOST:PORT.
+
+    Key directories that are there already (`key_directories`) are taken as they are. `serve_options` and `worker_options` are further
+    options of the two commands.
+    """
 
     def __init__(self, directory: Path, scheme: Scheme) -> None:
         self.directory = directory
-        self.serve_keys, self.worker_keys = directory / "serve-keys", directory / "worker-keys"
-        generate_role_directories(self.serve_keys, self.worker_keys, scheme, samples.now())
+        self.serve_keys, self.worker_keys = key_directories(directory)
+        if not self.serve_keys.exists():
+            generate_role_directories(self.serve_keys, self.worker_keys, KeyKind(scheme), samples.now())
+        self.serve_options: Sequence[str] = ()
+        self.worker_options: Sequence[str] = ()
         self.http_port, self.https_port, self.admin_port, xds, api, serve_metrics, worker_metrics = free_ports(7)
         self.xds, self.api = f"127.0.0.1:{xds}", f"127.0.0.1:{api}"
         self.serve_metrics, self.worker_metrics = f"127.0.0.1:{serve_metrics}", f"127.0.0.1:{worker_metrics}"
@@ -56,7 +63,8 @@ class Installation:
     def serve_argv(self) -> list[str]:
         """The command of `serve`."""
         addresses = [f"--xds-address={self.xds}", f"--api-address={self.api}", f"--metrics-address={self.serve_metrics}"]
-        return certplane("serve", f"--keys-dir={self.serve_keys}", f"--redis-url={self.valkey.url}", *addresses, "--log-level=debug")
+        stated = (f"--keys-dir={self.serve_keys}", f"--redis-url={self.valkey.url}", *addresses, "--log-level=debug")
+        return certplane("serve", *stated, *self.serve_options)
 
     def worker_argv(self) -> list[str]:
         """The command of `worker`."""
@@ -71,6 +79,7 @@ class Installation:
             "--preflight-allow=127.0.0.0/8",
             f"--metrics-address={self.worker_metrics}",
             "--log-level=debug",
+            *self.worker_options,
         )
 
     async def start_serve(self) -> None:
@@ -182,10 +191,23 @@ async def started(argv: Sequence[str], log_path: Path) -> ChildProcess:
     return process
 
 
+def key_directories(directory: Path) -> tuple[Path, Path]:
+    """Where an installation has the keys of serve and worker."""
+    return directory / "serve-keys", directory / "worker-keys"
+
+
 @contextlib.asynccontextmanager
-async def installation(directory: Path, *, worker: bool = True, scheme: Scheme = Scheme.HPKE_X25519) -> AsyncIterator[Installation]:
+async def installation(
+    directory: Path,
+    *,
+    worker: bool = True,
+    scheme: Scheme = Scheme.HPKE_X25519,
+    serve_options: Sequence[str] = (),
+    worker_options: Sequence[str] = (),
+) -> AsyncIterator[Installation]:
     """A running installation: Valkey, Pebble, serve, worker, Envoy and a site behind it."""
     made = Installation(directory, scheme)
+    made.serve_options, made.worker_options = serve_options, worker_options
     async with contextlib.AsyncExitStack() as stack:
         (directory / "pebble").mkdir()
         made.pebble = await stack.enter_async_context(Pebble(directory / "pebble", PebblePorts.free(http=made.http_port)))

@@ -6,12 +6,16 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_der_private_key
 
+from controlplane.adapters.hpke_keys import HpkePrivateKey
 from controlplane.adapters.key_file_format import PrivateKeyFile, RecordKeyFile
 from controlplane.adapters.key_files import load_key_directory
+from controlplane.adapters.recipient_keys import RecipientPrivateKey
 from controlplane.adapters.record_codec import decode_account, decode_envelope, decode_order, decode_token
+from controlplane.adapters.rsa_keys import RsaPrivateKey
 from controlplane.api.certplane.store.v1.certificate_pb2 import CertificateRecord
 from controlplane.core.certificate import leaf_seal_context
 from controlplane.core.chain import csr_spki_digest
+from controlplane.core.key_protection import NOTHING, Unlock
 from controlplane.core.sealing import KeyClass, SealContext
 from tests.e2e.installation import Installation
 from tests.e2e.secret_search import Secret
@@ -20,8 +24,8 @@ from tests.e2e.secret_search import Secret
 class StoreHistory:
     """The history of an installation's store up to now. `files` are the append-only files themselves."""
 
-    def __init__(self, made: Installation) -> None:
-        self._serve, self._worker = load_key_directory(made.serve_keys), load_key_directory(made.worker_keys)
+    def __init__(self, made: Installation, unlock: Unlock = NOTHING) -> None:
+        self._serve, self._worker = load_key_directory(made.serve_keys, unlock), load_key_directory(made.worker_keys, unlock)
         self._directory_url = made.pebble.directory_url
         self.files = sorted((made.directory / "valkey" / "appendonlydir").iterdir())
         (appended,) = (path for path in self.files if path.name.endswith(".incr.aof"))
@@ -64,15 +68,15 @@ class StoreHistory:
                 found[record.key_authorization.reveal().decode()] = record.names
         return found
 
-    def keys_of_roles(self) -> list[Secret]:
-        """The private recipient keys and the record key of both roles."""
-        found = []
-        for path, file in (*self._serve.files, *self._worker.files):
-            if isinstance(file, PrivateKeyFile):
-                found.append(Secret(path.name, file.key.x25519.private_bytes_raw()))
-            elif isinstance(file, RecordKeyFile):
-                found.append(Secret(path.name, file.key.reveal()))
-        return found
+    def recipient_keys(self) -> list[Secret]:
+        """The private recipient keys of both roles."""
+        files = (*self._serve.files, *self._worker.files)
+        return [Secret(path.name, part) for path, file in files if isinstance(file, PrivateKeyFile) for part in private_parts(file.key)]
+
+    def record_keys(self) -> list[Secret]:
+        """The record keys of both roles."""
+        files = (*self._serve.files, *self._worker.files)
+        return [Secret(path.name, file.key.reveal()) for path, file in files if isinstance(file, RecordKeyFile)]
 
     def _string_writes(self) -> Iterator[tuple[str, bytes]]:
         for command in self._commands:
@@ -84,6 +88,15 @@ class StoreHistory:
             if command[0].upper() in (b"HSET", b"HMSET"):
                 for field, value in zip(command[2::2], command[3::2], strict=True):
                     yield command[1].decode(), field.decode(), value
+
+
+def private_parts(key: RecipientPrivateKey) -> list[bytes]:
+    """What is secret in a recipient key, one a component; every way of writing the key down contains it."""
+    if isinstance(key, RsaPrivateKey):
+        numbers = key.rsa_key.private_numbers()
+        return [prime.to_bytes(key.rsa_key.key_size // 16, "big") for prime in (numbers.p, numbers.q)]
+    assert isinstance(key, HpkePrivateKey)
+    return [scalar(part) if isinstance(part, ec.EllipticCurvePrivateKey) else part.private_bytes_raw() for part in key.components]
 
 
 def appended_commands(path: Path) -> Iterator[list[bytes]]:

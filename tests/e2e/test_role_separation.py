@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from controlplane.adapters.key_generation import generate_role_directories
+from controlplane.adapters.key_generation import KeyKind, generate_role_directories
 from controlplane.core.sealing import Scheme
 from tests.e2e.installation import certplane
 from tests.fakes import samples
@@ -23,7 +23,7 @@ def refused(*arguments: str) -> str:
 def directories(tmp_path: Path) -> tuple[Path, Path]:
     """Key directories of serve and worker."""
     serve, worker = tmp_path / "serve", tmp_path / "worker"
-    generate_role_directories(serve, worker, Scheme.HPKE_X25519, samples.now())
+    generate_role_directories(serve, worker, KeyKind(Scheme.HPKE_X25519), samples.now())
     return serve, worker
 
 

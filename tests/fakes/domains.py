@@ -61,11 +61,13 @@ class InMemoryDomains:
         page = tuple(rest[:page_size])
         return Page(page, f"after:{page[-1].spec.fqdn}" if len(rest) > page_size else "")
 
-    async def request_renewal(self, name: DomainName, at: datetime) -> Domain:
+    async def request_renewal(self, name: DomainName, at: datetime, not_before: datetime | None = None) -> Domain:
         """See `DomainStore.request_renewal`."""
         self._answer()
         domain = self._existing(name)
-        renewed = replace(domain, spec=replace(domain.spec, renewal_request_time=at), revision=domain.revision + 1)
+        renewed = replace(
+            domain, spec=replace(domain.spec, renewal_request_time=at, renewal_not_before=not_before), revision=domain.revision + 1
+        )
         await self._write(renewed, ChangeKind.SPEC)
         return renewed
 

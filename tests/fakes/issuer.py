@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from controlplane.adapters.acme_client import AcmeClient
-from controlplane.adapters.hpke_sealer import HpkeOpener, HpkeSealer
+from controlplane.adapters.envelope_sealer import EnvelopeOpener, EnvelopeSealer
 from controlplane.adapters.leaf_key import make_leaf_key
 from controlplane.core.managed_domain import DomainStatus
 from controlplane.core.names import DomainName
@@ -33,8 +33,8 @@ class Issuer:
     tokens: InMemoryTokens
     accounts: InMemoryAccounts
     preflight: TablePreflight
-    sealer: HpkeSealer
-    opener: HpkeOpener
+    sealer: EnvelopeSealer
+    opener: EnvelopeOpener
     clients: list[AcmeClient]
     authority: FaultyAuthority
 

@@ -15,7 +15,7 @@ from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, Delt
 from envoy.service.secret.v3 import sds_pb2_grpc
 
 from controlplane.adapters.key_files import load_key_directory
-from controlplane.adapters.key_generation import generate_role_directories
+from controlplane.adapters.key_generation import KeyKind, generate_role_directories
 from controlplane.adapters.redis_client import connect
 from controlplane.adapters.redis_domains import RedisDomainStore
 from controlplane.adapters.redis_work import RedisWorkStore
@@ -40,7 +40,7 @@ class Site:
         self.redis_url = redis_url
         self._directory = directory
         self._runs = 0
-        generate_role_directories(self.keys, self.worker_keys, Scheme.HPKE_X25519, samples.now())
+        generate_role_directories(self.keys, self.worker_keys, KeyKind(Scheme.HPKE_X25519), samples.now())
 
     async def put(self, fqdn: str) -> None:
         """Puts a new certificate in force, of a new domain or of one that is there; its tenant is that of all samples."""

@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,30 @@ async def test_renew(api: RunningApi, run: Run) -> None:
     stored = await api.domains.get(DomainName(SHOP))
     assert stored is not None
     assert stored.renewal_requested
+
+
+async def test_renew_many_over_a_time(api: RunningApi, run: Run) -> None:
+    """All domains of a filter are asked to renew, spread evenly over the time given; others are left alone."""
+    for number in range(4):
+        await run("create", f"shop{number}.example.com", "--tenant", "acme")
+    await run("create", "other.example.com", "--tenant", "other")
+    result = await run("renew", "--filter", "tenant = acme", "--over", "14d")
+    assert (0, True) == (result.exit_code, "4 renewals asked for" in result.stdout), result.output
+    times = []
+    for number in range(4):
+        stored = await api.domains.get(DomainName(f"shop{number}.example.com"))
+        assert stored is not None
+        times.append(stored.requested_renewal_time)
+    asked = sorted(time for time in times if time is not None)
+    assert [timedelta(days=3.5)] * 3 == [later - earlier for earlier, later in pairwise(asked)]
+    other = await api.domains.get(DomainName("other.example.com"))
+    assert other is not None
+    assert not other.renewal_requested
+
+
+async def test_renew_wants_a_name_or_a_filter(run: Run) -> None:
+    """Neither and both are refused."""
+    assert (2, 2) == ((await run("renew")).exit_code, (await run("renew", SHOP, "--filter", "tenant = acme")).exit_code)
 
 
 async def test_refusals(run: Run) -> None:

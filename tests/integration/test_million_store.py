@@ -23,7 +23,7 @@ from bench.million.maker import Maker, new_leaf_key
 from bench.million.valkey import dumped_valkey
 from controlplane.adapters import redis_keys as keys
 from controlplane.adapters.key_files import load_key_directory
-from controlplane.adapters.key_generation import generate_role_directories
+from controlplane.adapters.key_generation import KeyKind, generate_role_directories
 from controlplane.adapters.record_hmac import RecordHmac
 from controlplane.adapters.redis_certificates import RedisCertificateStore
 from controlplane.adapters.redis_client import connect
@@ -52,7 +52,7 @@ def template(authority: LifelikeCa) -> LeafTemplate:
 def role_keys(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The key directories of `serve` and `worker`."""
     directory = tmp_path_factory.mktemp("keys")
-    generate_role_directories(directory / "serve", directory / "worker", Scheme.HPKE_X25519, datetime.now(UTC))
+    generate_role_directories(directory / "serve", directory / "worker", KeyKind(Scheme.HPKE_X25519), datetime.now(UTC))
     return directory / "serve", directory / "worker"
 
 

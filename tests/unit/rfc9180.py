@@ -6,10 +6,13 @@ Slow and for tests; it shares only the primitives (X25519, ML-KEM, AES-GCM) with
 import hashlib
 import hmac
 
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+KEM_P256 = 0x0010
 KEM_X25519 = 0x0020
 KEM_MLKEM768_X25519 = 0x647A
 
@@ -30,17 +33,25 @@ def x25519_decap(enc: bytes, private_key: X25519PrivateKey) -> bytes:
     """Decap of DHKEM(X25519, HKDF-SHA256), section 4.1."""
     suite_id = b"KEM" + KEM_X25519.to_bytes(2, "big")
     dh = private_key.exchange(X25519PublicKey.from_public_bytes(enc))
-    return _x25519_shared_secret(suite_id, dh, enc + private_key.public_key().public_bytes_raw())
+    return _shared_secret(suite_id, dh, enc + private_key.public_key().public_bytes_raw())
 
 
 def x25519_encap(ephemeral: X25519PrivateKey, public_key: X25519PublicKey) -> tuple[bytes, bytes]:
     """Encap of DHKEM(X25519, HKDF-SHA256), section 4.1: returns shared secret and enc."""
     suite_id = b"KEM" + KEM_X25519.to_bytes(2, "big")
     enc = ephemeral.public_key().public_bytes_raw()
-    return _x25519_shared_secret(suite_id, ephemeral.exchange(public_key), enc + public_key.public_bytes_raw()), enc
+    return _shared_secret(suite_id, ephemeral.exchange(public_key), enc + public_key.public_bytes_raw()), enc
 
 
-def _x25519_shared_secret(suite_id: bytes, dh: bytes, kem_context: bytes) -> bytes:
+def p256_decap(enc: bytes, private_key: ec.EllipticCurvePrivateKey) -> bytes:
+    """Decap of DHKEM(P-256, HKDF-SHA256), section 4.1; `enc` is an uncompressed point."""
+    suite_id = b"KEM" + KEM_P256.to_bytes(2, "big")
+    dh = private_key.exchange(ec.ECDH(), ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), enc))
+    recipient = private_key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    return _shared_secret(suite_id, dh, enc + recipient)
+
+
+def _shared_secret(suite_id: bytes, dh: bytes, kem_context: bytes) -> bytes:
     eae_prk = labeled_extract(suite_id, b"", b"eae_prk", dh)
     return labeled_expand(suite_id, eae_prk, b"shared_secret", kem_context, 32)
 

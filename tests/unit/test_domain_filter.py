@@ -11,6 +11,7 @@ from controlplane.core.domain_filter import MAX_FILTER_LENGTH, parse_domain_filt
 from controlplane.core.errors import InvalidArgument
 from controlplane.core.managed_domain import Domain, DomainSpec, DomainState, DomainStatus
 from controlplane.core.names import DomainName
+from controlplane.core.sealing import Scheme
 
 EXPIRY = datetime(2027, 1, 31, tzinfo=UTC)
 
@@ -18,7 +19,7 @@ EXPIRY = datetime(2027, 1, 31, tzinfo=UTC)
 def domain(*, tenant: str = "acme", state: DomainState = DomainState.ACTIVE, expire_time: datetime | None = EXPIRY) -> Domain:
     """Returns a domain with what filters look at."""
     spec = DomainSpec(DomainName("shop.example.com"), "0" * 32, datetime(2026, 1, 1, tzinfo=UTC), tenant)
-    return Domain(spec, DomainStatus(state=state, expire_time=expire_time), 1)
+    return Domain(spec, DomainStatus(state=state, expire_time=expire_time), 1, Scheme.RSA_OAEP_AES256GCM)
 
 
 @pytest.mark.parametrize(
@@ -50,6 +51,9 @@ def domain(*, tenant: str = "acme", state: DomainState = DomainState.ACTIVE, exp
         ('tenant = "acme" AND state = ACTIVE AND expire_time < "2027-02-01T00:00:00Z"', True),
         ('tenant = "acme" AND state = FAILED', False),
         ('tenant="acme"AND state=ACTIVE', True),
+        ("scheme = RSA_OAEP_AES256GCM", True),
+        ("scheme != RSA_OAEP_AES256GCM", False),
+        ("scheme = HPKE_X25519", False),
     ],
 )
 def test_matches(text: str, expected: bool) -> None:
@@ -67,7 +71,7 @@ def test_unset_expiry_meets_nothing(comparison: str) -> None:
 @pytest.mark.parametrize(
     ("text", "position", "fault"),
     [
-        ("owner = acme", 1, "expected tenant, state or expire_time"),
+        ("owner = acme", 1, "expected tenant, state, scheme or expire_time"),
         ("tenant", 7, "expected one of = !="),
         ("tenant =", 9, "expected a value, found the end"),
         ("tenant < acme", 8, "expected one of = !="),
@@ -76,7 +80,7 @@ def test_unset_expiry_meets_nothing(comparison: str) -> None:
         ("tenant = acme and state = ACTIVE", 15, "expected AND"),
         ("tenant = acme OR state = ACTIVE", 15, "expected AND"),
         ("tenant = acme AND", 18, "expected a term, found the end"),
-        ("AND tenant = acme", 1, "expected tenant, state or expire_time"),
+        ("AND tenant = acme", 1, "expected tenant, state, scheme or expire_time"),
         ("state = RUNNING", 9, "expected one of PENDING, ACTIVE"),
         ("state = active", 9, "expected one of PENDING, ACTIVE"),
         ("state > ACTIVE", 7, "expected one of = !="),
@@ -138,3 +142,16 @@ def test_never_fails_otherwise(text: str) -> None:
     """Whatever the text is, it is a filter or it is refused as an invalid argument."""
     with contextlib.suppress(InvalidArgument):
         assert parse_domain_filter(text).matches(domain()) in {True, False}
+
+
+def test_a_domain_without_a_certificate_meets_no_scheme() -> None:
+    """Nothing is sealed for it, so neither equal nor unequal holds."""
+    without = Domain(domain().spec, DomainStatus(), 1)
+    assert not parse_domain_filter("scheme = HPKE_X25519").matches(without)
+    assert not parse_domain_filter("scheme != HPKE_X25519").matches(without)
+
+
+def test_a_scheme_that_does_not_exist_is_refused() -> None:
+    """A misspelt scheme is told apart from one that nothing is sealed by."""
+    with pytest.raises(InvalidArgument, match="expected one of HPKE_X25519"):
+        parse_domain_filter("scheme = ROT13")

@@ -1,14 +1,14 @@
 """What a domain needs, and which of its names are ordered."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
 from controlplane.core.backoff import FailureKind
 from controlplane.core.certificate import CertificateRecord
 from controlplane.core.failure import AUTHORITY_UNREACHABLE
-from controlplane.core.issuance_plan import Admission, Need, admit, attempts_after, can_resume, keeps_names, need
+from controlplane.core.issuance_plan import Admission, Need, admit, attempts_after, can_resume, keeps_names, need, planned_renewal
 from controlplane.core.managed_domain import Actor, Domain, DomainState, DomainStatus, Problem
 from controlplane.core.names import DomainName
 from controlplane.core.ports import PreflightVerdict, Work
@@ -56,6 +56,27 @@ def work(status: DomainStatus | None = None, held: CertificateRecord | None = No
 def test_what_a_domain_needs(given: Work, expected: Need) -> None:
     """No certificate, a renewal that is due or asked for, names too many and names too few each need an order; all else rests."""
     assert need(given, NOW) is expected
+
+
+@pytest.mark.parametrize(
+    ("not_before", "expected"), [(NOW + timedelta(days=3), Need.NOTHING), (NOW, Need.RENEWAL), (NOW - timedelta(days=3), Need.RENEWAL)]
+)
+def test_a_renewal_that_was_asked_for_later_waits(not_before: datetime, expected: Need) -> None:
+    """A renewal with a time begins at that time and not before, and the domain is due then."""
+    held = certificate(SHOP, WWW)
+    spec = replace(samples.spec(SHOP, WWW), renewal_request_time=NOW - timedelta(days=9), renewal_not_before=not_before)
+    given = Domain(spec, DomainStatus(), 1)
+    assert need(Work(given, None, held), NOW) is expected
+    assert not_before == planned_renewal(given, held)
+
+
+def test_a_renewal_that_is_planned_for_earlier_stays() -> None:
+    """To ask for a renewal after the planned one changes nothing."""
+    held = certificate(SHOP, WWW, age=timedelta(days=50))
+    spec = replace(samples.spec(SHOP, WWW), renewal_request_time=NOW, renewal_not_before=NOW + timedelta(days=30))
+    assert planned_renewal(Domain(samples.spec(SHOP, WWW), DomainStatus(), 1), held) == planned_renewal(
+        Domain(spec, DomainStatus(), 1), held
+    )
 
 
 def test_a_planned_renewal_time_of_another_certificate_does_not_count() -> None:

@@ -11,8 +11,9 @@ import pytest
 
 from controlplane.adapters.key_file_format import RecordKeyFile, parse_key_file
 from controlplane.adapters.key_files import LoadedKeys, check_role, load_key_directory
-from controlplane.adapters.key_generation import add_recipient_key, add_record_key, generate_role_directories
+from controlplane.adapters.key_generation import KeyKind, add_recipient_key, add_record_key, generate_role_directories
 from controlplane.core.errors import ConfigurationError, SealingError
+from controlplane.core.key_protection import Unlock
 from controlplane.core.keyring import Role, check_pair
 from controlplane.core.redacted import SecretBytes
 from controlplane.core.sealing import KeyClass, KeyPhase, Scheme, SealContext
@@ -27,7 +28,7 @@ schemes = pytest.mark.parametrize("scheme", Scheme, ids=lambda scheme: scheme.na
 
 def installation(root: Path, scheme: Scheme = Scheme.HPKE_X25519) -> tuple[Path, Path]:
     """Makes the key directories of a new installation."""
-    generate_role_directories(root / "serve", root / "worker", scheme, NOW)
+    generate_role_directories(root / "serve", root / "worker", KeyKind(scheme), NOW)
     return root / "serve", root / "worker"
 
 
@@ -200,10 +201,10 @@ DAMAGES: dict[str, tuple[str, Callable[[str], str], str]] = {
     "no block": ("*.private.pem", lambda t: t.partition("-----BEGIN")[0], "no key in it"),
     "half a block": ("*.private.pem", lambda t: t.partition("-----END")[0], "not whole"),
     "damaged body": ("*.private.pem", lambda t: t.replace("MC4CAQ", "MC4CAA"), "PRIVATE KEY block that is damaged"),
-    "two keys": ("*.private.pem", lambda t: t + t[t.index("-----BEGIN") :], "neither X25519 nor ML-KEM-768"),
+    "two keys": ("*.private.pem", lambda t: t + t[t.index("-----BEGIN") :], "are no recipient key"),
     "kind public": ("*.private.pem", lambda t: t.replace("Kind: private", "Kind: public"), "block that is not a PUBLIC KEY"),
     "record key cut": ("record-*", lambda t: re.sub(r"KEY-----\n....", "KEY-----\n", t, count=1), "one record key of 32 bytes"),
-    "record key not base64": ("record-*", lambda t: re.sub(r"KEY-----\n....", "KEY-----\n!!!!", t, count=1), "not base64"),
+    "record key not base64": ("record-*", lambda t: re.sub(r"KEY-----\n....", "KEY-----\n!!!!", t, count=1), "not one block of base64"),
     "record key twice": ("record-*", lambda t: t + t[t.index("-----BEGIN") :], "damaged"),
 }
 
@@ -237,7 +238,7 @@ def test_line_ends_of_another_system_do_no_harm(tmp_path: Path) -> None:
 def test_a_prepared_key_opens_before_anything_is_sealed_to_it(tmp_path: Path, scheme: Scheme) -> None:
     """A key added as PREPARED changes no seal; once the operator makes it ACTIVE, what is sealed to it opens at once."""
     serve_dir, worker_dir = installation(tmp_path)
-    (private, public) = add_recipient_key(KeyClass.LEAF, scheme, NOW, private_dir=serve_dir, public_dir=worker_dir)
+    (private, public) = add_recipient_key(KeyClass.LEAF, KeyKind(scheme), NOW, private_dir=serve_dir, public_dir=worker_dir)
     serve, worker = load_key_directory(serve_dir), load_key_directory(worker_dir)
     check_role(worker, Role.WORKER)
     old = worker.sealer().seal(SECRET, LEAF)
@@ -277,7 +278,7 @@ def test_a_retired_key_opens_no_more(tmp_path: Path) -> None:
 def test_two_active_keys_make_no_sealer(tmp_path: Path) -> None:
     """It is never left to chance which key new seals use."""
     serve_dir, worker_dir = installation(tmp_path)
-    add_recipient_key(KeyClass.LEAF, Scheme.HPKE_X25519, NOW, private_dir=serve_dir, public_dir=worker_dir, phase=KeyPhase.ACTIVE)
+    add_recipient_key(KeyClass.LEAF, KeyKind(Scheme.HPKE_X25519), NOW, private_dir=serve_dir, public_dir=worker_dir, phase=KeyPhase.ACTIVE)
     with pytest.raises(ConfigurationError, match="more than one ACTIVE `leaf`"):
         load_key_directory(worker_dir).sealer()
 
@@ -302,3 +303,31 @@ def test_a_text_that_is_no_key_file_is_refused() -> None:
     """Bytes that are no text at all are refused like any other file that is none."""
     with pytest.raises(ValueError, match="is not a Certplane key file"):
         parse_key_file(SecretBytes(bytes(range(256))))
+
+
+def test_a_passphrase_protects_private_keys(tmp_path: Path) -> None:
+    """Private recipient keys made with a passphrase are PKCS#8 encrypted, and open what is sealed to them once it is given."""
+    unlock = Unlock(SecretBytes(b"correct horse"))
+    generate_role_directories(tmp_path / "serve", tmp_path / "worker", KeyKind(Scheme.HPKE_MLKEM768_X25519), NOW, unlock)
+    assert "BEGIN ENCRYPTED PRIVATE KEY" in only(tmp_path / "serve", "*.private.pem").read_text()
+    sealed = load_key_directory(tmp_path / "worker", unlock).sealer().seal(SECRET, LEAF)
+    assert SECRET.reveal() == load_key_directory(tmp_path / "serve", unlock).opener().open(sealed, LEAF).reveal()
+
+
+@pytest.mark.parametrize(
+    ("passphrase", "says"), [(None, "is encrypted: give its passphrase"), (b"battery staple", "encrypted with another passphrase")]
+)
+def test_a_key_does_not_load_without_its_passphrase(tmp_path: Path, passphrase: bytes | None, says: str) -> None:
+    """No passphrase and a wrong one are told apart, and neither is repeated."""
+    generate_role_directories(
+        tmp_path / "serve", tmp_path / "worker", KeyKind(Scheme.HPKE_X25519), NOW, Unlock(SecretBytes(b"correct horse"))
+    )
+    with pytest.raises(ConfigurationError, match=says) as caught:
+        load_key_directory(tmp_path / "serve", Unlock(None if passphrase is None else SecretBytes(passphrase)))
+    assert "staple" not in str(caught.value)
+
+
+def test_a_passphrase_does_no_harm_to_plain_keys(tmp_path: Path) -> None:
+    """A directory with unencrypted keys loads although a passphrase is given: keys are exchanged one by one."""
+    serve, _ = installation(tmp_path)
+    assert {KeyClass.LEAF} == load_key_directory(serve, Unlock(SecretBytes(b"correct horse"))).private_classes()

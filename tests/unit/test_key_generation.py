@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from controlplane.adapters import key_generation
 from controlplane.adapters.exclusive_files import write_file
 from controlplane.adapters.key_files import load_key_directory
-from controlplane.adapters.key_generation import generate_role_directories
+from controlplane.adapters.key_generation import KeyKind, generate_role_directories
 from controlplane.cli.keys import keys
 from controlplane.core.errors import ConfigurationError
 from controlplane.core.sealing import Scheme
@@ -35,7 +35,7 @@ class FullDisk:
 
 def installation(root: Path) -> tuple[Path, Path]:
     """Makes the key directories of a new installation."""
-    generate_role_directories(root / "serve", root / "worker", Scheme.HPKE_X25519, NOW)
+    generate_role_directories(root / "serve", root / "worker", KeyKind(Scheme.HPKE_X25519), NOW)
     return root / "serve", root / "worker"
 
 
@@ -69,7 +69,7 @@ def test_generate_overwrites_nothing(tmp_path: Path) -> None:
     serve, worker = installation(tmp_path)
     before = {path: path.read_bytes() for path in (*serve.iterdir(), *worker.iterdir())}
     with pytest.raises(ConfigurationError, match="is not empty, and nothing in it is overwritten"):
-        generate_role_directories(tmp_path / "new", worker, Scheme.HPKE_X25519, NOW)
+        generate_role_directories(tmp_path / "new", worker, KeyKind(Scheme.HPKE_X25519), NOW)
     assert before == {path: path.read_bytes() for path in (*serve.iterdir(), *worker.iterdir())}
     assert [] == list((tmp_path / "new").iterdir())
 
@@ -77,7 +77,7 @@ def test_generate_overwrites_nothing(tmp_path: Path) -> None:
 def test_generate_wants_two_directories(tmp_path: Path) -> None:
     """One directory for both roles would give each the other's private key."""
     with pytest.raises(ConfigurationError, match="a key directory each"):
-        generate_role_directories(tmp_path / "keys", tmp_path / "x" / ".." / "keys", Scheme.HPKE_X25519, NOW)
+        generate_role_directories(tmp_path / "keys", tmp_path / "x" / ".." / "keys", KeyKind(Scheme.HPKE_X25519), NOW)
 
 
 def test_generate_makes_all_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,7 +85,7 @@ def test_generate_makes_all_or_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     for failing in range(5):
         monkeypatch.setattr(key_generation, "write_file", FullDisk(room_for=failing))
         with pytest.raises(ConfigurationError, match="No space left"):
-            generate_role_directories(tmp_path / "serve", tmp_path / "worker", Scheme.HPKE_X25519, NOW)
+            generate_role_directories(tmp_path / "serve", tmp_path / "worker", KeyKind(Scheme.HPKE_X25519), NOW)
         assert [] == [*(tmp_path / "serve").iterdir(), *(tmp_path / "worker").iterdir()]
 
 

@@ -2,4 +2,4 @@
 -- KEYS: domain   ARGV: fencing token
 if redis.call('HGET', KEYS[1], 'fence') ~= ARGV[1] then return {} end
 redis.call('HDEL', KEYS[1], 'wake')
-return redis.call('HMGET', KEYS[1], 'spec', 'status', 'revision', 'order', 'certificate')
+return redis.call('HMGET', KEYS[1], 'spec', 'status', 'revision', 'sealed', 'order', 'certificate')

@@ -2,7 +2,8 @@
 -- is another's, -1 when the domain is gone.
 -- KEYS: domain, due, expiry, sequence, changes
 -- ARGV: own name, fencing token, status ('' keeps), order ('' keeps, '-' removes), certificate ('' keeps), its head,
---       due (ms; '' keeps, '-' never), end of validity (ms; '' keeps), all names, event kind ('' none), stream length
+--       due (ms; '' keeps, '-' never), end of validity (ms; '' keeps), all names, event kind ('' none), stream length,
+--       how the certificate's key is sealed
 local fence = redis.call('HGET', KEYS[1], 'fence')
 if fence ~= ARGV[2] then return redis.call('EXISTS', KEYS[1]) - 1 end
 if ARGV[3] ~= '' then redis.call('HSET', KEYS[1], 'status', ARGV[3]) end
@@ -10,7 +11,7 @@ if ARGV[4] == '-' then redis.call('HDEL', KEYS[1], 'order') elseif ARGV[4] ~= ''
 if ARGV[5] ~= '' then
   local current = redis.call('HGET', KEYS[1], 'certificate')
   if current then redis.call('HSET', KEYS[1], 'previous', current) end
-  redis.call('HSET', KEYS[1], 'certificate', ARGV[5], 'head', ARGV[6])
+  redis.call('HSET', KEYS[1], 'certificate', ARGV[5], 'head', ARGV[6], 'sealed', ARGV[12])
 end
 if redis.call('HGET', KEYS[1], 'wake') then
   local time = redis.call('TIME')

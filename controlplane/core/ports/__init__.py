@@ -16,6 +16,15 @@ from controlplane.core.ports.changes import ALL_KINDS, ChangeFeed, ChangeKind, C
 from controlplane.core.ports.clock import Clock
 from controlplane.core.ports.domains import DomainStore, Page
 from controlplane.core.ports.preflight import Preflight, PreflightVerdict
+from controlplane.core.ports.rotation import (
+    EnvelopeCounts,
+    EnvelopeStore,
+    ReplicaReports,
+    SealedPage,
+    SealedRecord,
+    UnreadableRecord,
+    WorkUnderWay,
+)
 from controlplane.core.ports.sealing import Opener, PrivateKeyClasses, RecordAuthenticator, Sealer
 from controlplane.core.ports.serving import CertificateStore, Expiries, NoCertificate, TokenRecord, TokenStore
 from controlplane.core.ports.work import AccountRecord, AccountStore, Lease, Work, WorkStore
@@ -35,6 +44,8 @@ __all__ = [
     "Clock",
     "DomainChanged",
     "DomainStore",
+    "EnvelopeCounts",
+    "EnvelopeStore",
     "Expiries",
     "Lease",
     "NoCertificate",
@@ -46,9 +57,14 @@ __all__ = [
     "RecordAuthenticator",
     "RemoteAuthorization",
     "RemoteOrder",
+    "ReplicaReports",
+    "SealedPage",
+    "SealedRecord",
     "Sealer",
     "TokenRecord",
     "TokenStore",
+    "UnreadableRecord",
     "Work",
     "WorkStore",
+    "WorkUnderWay",
 ]

@@ -42,8 +42,10 @@ class DomainStore(Protocol):
         """
         ...
 
-    async def request_renewal(self, name: DomainName, at: datetime) -> Domain:
+    async def request_renewal(self, name: DomainName, at: datetime, not_before: datetime | None = None) -> Domain:
         """Writes the intent to renew and makes the domain due at once. Publishes a change.
+
+        `at` is when it was asked; the renewal may begin at `not_before`, None: at once. A later request replaces an earlier one.
 
         Raises:
             NotFound: no such domain.

@@ -45,6 +45,14 @@ class RecordAuthenticator(Protocol):
         """
         ...
 
+    def key_id_of(self, data: bytes) -> str:
+        """Returns the id of the record key that a serialised AuthenticatedRecord says it was written under.
+
+        Raises:
+            RecordRejected: damaged.
+        """
+        ...
+
 
 class PrivateKeyClasses(Protocol):
     """What a key directory holds, for the check that a role never has the other's."""

@@ -10,7 +10,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class DomainSpec(_message.Message):
-    __slots__ = ("fqdn", "uid", "tenant", "additional_names", "labels", "create_time", "create_request_id", "renewal_request_time")
+    __slots__ = ("fqdn", "uid", "tenant", "additional_names", "labels", "create_time", "create_request_id", "renewal_request_time", "renewal_not_before")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -26,6 +26,7 @@ class DomainSpec(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
     CREATE_REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     RENEWAL_REQUEST_TIME_FIELD_NUMBER: _ClassVar[int]
+    RENEWAL_NOT_BEFORE_FIELD_NUMBER: _ClassVar[int]
     fqdn: str
     uid: str
     tenant: str
@@ -34,7 +35,8 @@ class DomainSpec(_message.Message):
     create_time: _timestamp_pb2.Timestamp
     create_request_id: str
     renewal_request_time: _timestamp_pb2.Timestamp
-    def __init__(self, fqdn: _Optional[str] = ..., uid: _Optional[str] = ..., tenant: _Optional[str] = ..., additional_names: _Optional[_Iterable[str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., create_request_id: _Optional[str] = ..., renewal_request_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    renewal_not_before: _timestamp_pb2.Timestamp
+    def __init__(self, fqdn: _Optional[str] = ..., uid: _Optional[str] = ..., tenant: _Optional[str] = ..., additional_names: _Optional[_Iterable[str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., create_request_id: _Optional[str] = ..., renewal_request_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., renewal_not_before: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class DomainStatus(_message.Message):
     __slots__ = ("state", "reconciling", "current_step", "certificate_id", "serial_number", "issue_time", "expire_time", "renew_time", "next_attempt_time", "attempt_count", "last_error", "omitted_names", "renewal_done_time")

@@ -24,15 +24,15 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!certplane/store/v1/envelope.proto\x12\x12\x63\x65rtplane.store.v1\"d\n\x08\x45nvelope\x12\x18\n\x10recipient_key_id\x18\x01 \x01(\t\x12*\n\x06scheme\x18\x02 \x01(\x0e\x32\x1a.certplane.store.v1.Scheme\x12\x12\n\nciphertext\x18\x03 \x01(\x0c\"J\n\x13\x41uthenticatedRecord\x12\x0f\n\x07payload\x18\x01 \x01(\x0c\x12\x15\n\rrecord_key_id\x18\x02 \x01(\t\x12\x0b\n\x03mac\x18\x03 \x01(\x0c*Y\n\x06Scheme\x12\x16\n\x12SCHEME_UNSPECIFIED\x10\x00\x12\x16\n\x12SCHEME_HPKE_X25519\x10\x01\x12\x1f\n\x1bSCHEME_HPKE_MLKEM768_X25519\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!certplane/store/v1/envelope.proto\x12\x12\x63\x65rtplane.store.v1\"d\n\x08\x45nvelope\x12\x18\n\x10recipient_key_id\x18\x01 \x01(\t\x12*\n\x06scheme\x18\x02 \x01(\x0e\x32\x1a.certplane.store.v1.Scheme\x12\x12\n\nciphertext\x18\x03 \x01(\x0c\"J\n\x13\x41uthenticatedRecord\x12\x0f\n\x07payload\x18\x01 \x01(\x0c\x12\x15\n\rrecord_key_id\x18\x02 \x01(\t\x12\x0b\n\x03mac\x18\x03 \x01(\x0c*\x8e\x01\n\x06Scheme\x12\x16\n\x12SCHEME_UNSPECIFIED\x10\x00\x12\x16\n\x12SCHEME_HPKE_X25519\x10\x01\x12\x1f\n\x1bSCHEME_HPKE_MLKEM768_X25519\x10\x02\x12\x14\n\x10SCHEME_HPKE_P256\x10\x03\x12\x1d\n\x19SCHEME_RSA_OAEP_AES256GCM\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'certplane.store.v1.envelope_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SCHEME']._serialized_start=235
-  _globals['_SCHEME']._serialized_end=324
+  _globals['_SCHEME']._serialized_start=236
+  _globals['_SCHEME']._serialized_end=378
   _globals['_ENVELOPE']._serialized_start=57
   _globals['_ENVELOPE']._serialized_end=157
   _globals['_AUTHENTICATEDRECORD']._serialized_start=159

@@ -10,9 +10,13 @@ class Scheme(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SCHEME_UNSPECIFIED: _ClassVar[Scheme]
     SCHEME_HPKE_X25519: _ClassVar[Scheme]
     SCHEME_HPKE_MLKEM768_X25519: _ClassVar[Scheme]
+    SCHEME_HPKE_P256: _ClassVar[Scheme]
+    SCHEME_RSA_OAEP_AES256GCM: _ClassVar[Scheme]
 SCHEME_UNSPECIFIED: Scheme
 SCHEME_HPKE_X25519: Scheme
 SCHEME_HPKE_MLKEM768_X25519: Scheme
+SCHEME_HPKE_P256: Scheme
+SCHEME_RSA_OAEP_AES256GCM: Scheme
 
 class Envelope(_message.Message):
     __slots__ = ("recipient_key_id", "scheme", "ciphertext")

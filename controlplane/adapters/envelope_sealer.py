@@ -1,50 +1,44 @@
-"""Seals and opens envelopes with single-shot HPKE in base mode (RFC 9180 section 6.1), under cryptography's implementation.
+"""Seals and opens envelopes with the recipient keys of this process, each by its own scheme.
 
-A new envelope is `enc` followed by the AEAD ciphertext: 48 bytes longer than the plaintext with X25519, 1,136 with the hybrid.
-The `info` input is the seal context; the AAD is empty. Error texts never say which byte is wrong, and never repeat an id that
-came with an envelope unless it looks like one: envelopes come from the store, which others may write to.
+What an envelope is bound to is the seal context. Error texts never say which byte is wrong, and never repeat an id that came with an
+envelope unless it looks like one: envelopes come from the store, which others may write to.
 """
 
 import re
 from collections.abc import Iterable, Mapping
 
-from cryptography.exceptions import InvalidTag
-
-from controlplane.adapters.hpke_keys import RecipientPrivateKey, RecipientPublicKey, suite
+from controlplane.adapters.recipient_keys import RecipientPrivateKey, RecipientPublicKey
 from controlplane.core.errors import SealingError
 from controlplane.core.redacted import SecretBytes
-from controlplane.core.sealing import Envelope, KeyClass, Scheme, SealContext
-
-ALL_SCHEMES = frozenset(Scheme)
-"""Every scheme that this build opens."""
+from controlplane.core.sealing import ALL_SCHEMES, Envelope, KeyClass, Scheme, SealContext
 
 _KEY_ID = re.compile(r"[0-9a-f]{16}")
 
 
-class HpkeSealer:
+class EnvelopeSealer:
     """A `Sealer` for the ACTIVE public key of each class."""
 
     def __init__(self, active: Mapping[KeyClass, RecipientPublicKey]) -> None:
-        self._active = {key_class: (key.key_id, key.scheme, key.for_hpke()) for key_class, key in active.items()}
+        self._active = dict(active)
 
     def seal(self, plaintext: SecretBytes, context: SealContext) -> Envelope:
         """Returns a new envelope; see `core.ports.Sealer`."""
-        found = self._active.get(context.key_class)
-        if found is None:
+        key = self._active.get(context.key_class)
+        if key is None:
             raise SealingError(f"there is no ACTIVE `{context.key_class}` recipient key to seal to")
-        key_id, scheme, public_key = found
-        return Envelope(key_id, scheme, suite(scheme).encrypt(plaintext.reveal(), public_key, info=context.info()))
+        return Envelope(key.key_id, key.scheme, key.seal(plaintext, context.info()))
 
     def __repr__(self) -> str:
-        return f"HpkeSealer({', '.join(f'{key_class}={key_id}' for key_class, (key_id, _, _) in self._active.items())})"
+        shown = ((key_class, key.key_id) for key_class, key in self._active.items())
+        return f"EnvelopeSealer({', '.join(f'{key_class}={key_id}' for key_class, key_id in shown)})"
 
 
-class HpkeOpener:
+class EnvelopeOpener:
     """An `Opener` for the private keys given, each for its own class only, and for the schemes that policy allows."""
 
     def __init__(self, keys: Iterable[tuple[KeyClass, RecipientPrivateKey]], allowed_schemes: frozenset[Scheme] = ALL_SCHEMES) -> None:
         self._allowed = allowed_schemes
-        self._keys = {key.public.key_id: (key_class, key.public.scheme, key.for_hpke()) for key_class, key in keys}
+        self._keys = {key.public.key_id: (key_class, key.public.scheme, key) for key_class, key in keys}
 
     def open(self, envelope: Envelope, context: SealContext) -> SecretBytes:
         """Returns the plaintext; see `core.ports.Opener`."""
@@ -60,8 +54,8 @@ class HpkeOpener:
                 f"the envelope asks for the recipient key {envelope.recipient_key_id} in a class or scheme that is not the key's"
             )
         try:
-            return SecretBytes(suite(scheme).decrypt(envelope.ciphertext, private_key, info=context.info()))
-        except (InvalidTag, ValueError):
+            return private_key.open(envelope.ciphertext, context.info())
+        except ValueError:
             # One text for damage, another context and another key: a forger learns nothing from the difference.
             raise SealingError(
                 f"the envelope does not open with the recipient key {envelope.recipient_key_id}:"
@@ -69,4 +63,4 @@ class HpkeOpener:
             ) from None
 
     def __repr__(self) -> str:
-        return f"HpkeOpener({', '.join(f'{key_class}={key_id}' for key_id, (key_class, _, _) in self._keys.items())})"
+        return f"EnvelopeOpener({', '.join(f'{key_class}={key_id}' for key_id, (key_class, _, _) in self._keys.items())})"

@@ -8,12 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.asymmetric import ec, padding
+from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
 
-from controlplane.adapters.hpke_keys import RecipientPrivateKey, generate_recipient_key
-from controlplane.adapters.hpke_sealer import HpkeOpener, HpkeSealer
+from controlplane.adapters.envelope_sealer import EnvelopeOpener, EnvelopeSealer
+from controlplane.adapters.hpke_keys import HpkePrivateKey, PrivateComponent
 from controlplane.adapters.key_file_format import PrivateKeyFile, parse_key_file
-from controlplane.core.errors import SealingError
+from controlplane.adapters.recipient_keys import RecipientPrivateKey, generate_recipient_key
+from controlplane.adapters.rsa_keys import RsaPrivateKey
+from controlplane.core.errors import ConfigurationError, SealingError
 from controlplane.core.redacted import SecretBytes
 from controlplane.core.sealing import Envelope, KeyClass, Scheme, SealContext
 from tests.unit import rfc9180
@@ -21,15 +27,28 @@ from tests.unit import rfc9180
 VECTORS = Path(__file__).parent / "vectors"
 PLAINTEXT = SecretBytes(bytes(range(138)))
 CONTEXT = SealContext(KeyClass.LEAF, b"\x07" * 32, ("shop.example.com", "www.shop.example.com"))
-ENC_LENGTH = {Scheme.HPKE_X25519: 32, Scheme.HPKE_MLKEM768_X25519: 1120}
+RSA_BITS = 2048
+ENC_LENGTH = {
+    Scheme.HPKE_X25519: 32,
+    Scheme.HPKE_MLKEM768_X25519: 1120,
+    Scheme.HPKE_P256: 65,
+    Scheme.RSA_OAEP_AES256GCM: RSA_BITS // 8 + 12,
+}
+"""Bytes before the AEAD ciphertext."""
 
 schemes = pytest.mark.parametrize("scheme", Scheme, ids=lambda scheme: scheme.name)
 
 
-def pair(scheme: Scheme) -> tuple[RecipientPrivateKey, HpkeSealer, HpkeOpener]:
+def pair(scheme: Scheme) -> tuple[RecipientPrivateKey, EnvelopeSealer, EnvelopeOpener]:
     """A new leaf key with its sealer and opener."""
-    key = generate_recipient_key(scheme)
-    return key, HpkeSealer({KeyClass.LEAF: key.public}), HpkeOpener([(KeyClass.LEAF, key)])
+    key = generate_recipient_key(scheme, RSA_BITS)
+    return key, EnvelopeSealer({KeyClass.LEAF: key.public}), EnvelopeOpener([(KeyClass.LEAF, key)])
+
+
+def components(key: RecipientPrivateKey) -> tuple[PrivateComponent, ...]:
+    """The component keys of an HPKE key."""
+    assert isinstance(key, HpkePrivateKey)
+    return key.components
 
 
 def vector(name: str) -> Any:
@@ -50,15 +69,18 @@ def test_the_reference_opens_what_the_x25519_sealer_seals() -> None:
     """An HPKE_X25519 envelope is enc and ciphertext exactly as RFC 9180 has them, with the context as info and no AAD."""
     key, sealer, _ = pair(Scheme.HPKE_X25519)
     ciphertext = sealer.seal(PLAINTEXT, CONTEXT).ciphertext
-    shared_secret = rfc9180.x25519_decap(ciphertext[:32], key.x25519)
+    (x25519,) = components(key)
+    assert isinstance(x25519, X25519PrivateKey)
+    shared_secret = rfc9180.x25519_decap(ciphertext[:32], x25519)
     assert PLAINTEXT.reveal() == rfc9180.open_with(rfc9180.KEM_X25519, shared_secret, CONTEXT.info(), ciphertext[32:])
 
 
 def test_the_x25519_opener_opens_what_the_reference_seals() -> None:
     """What another implementation of RFC 9180 seals to a recipient key opens here."""
     key, _, opener = pair(Scheme.HPKE_X25519)
-    public_key = X25519PublicKey.from_public_bytes(key.public.x25519.public_bytes_raw())
-    shared_secret, enc = rfc9180.x25519_encap(X25519PrivateKey.generate(), public_key)
+    (x25519,) = components(key)
+    assert isinstance(x25519, X25519PrivateKey)
+    shared_secret, enc = rfc9180.x25519_encap(X25519PrivateKey.generate(), x25519.public_key())
     sealed = rfc9180.seal_with(rfc9180.KEM_X25519, shared_secret, CONTEXT.info(), PLAINTEXT.reveal())
     envelope = Envelope(key.public.key_id, Scheme.HPKE_X25519, enc + sealed)
     assert PLAINTEXT.reveal() == opener.open(envelope, CONTEXT).reveal()
@@ -67,14 +89,50 @@ def test_the_x25519_opener_opens_what_the_reference_seals() -> None:
 def test_the_reference_opens_what_the_hybrid_sealer_seals() -> None:
     """An HPKE_MLKEM768_X25519 envelope is HPKE over X-Wing: both component keys are needed, in the order of the draft."""
     key, sealer, _ = pair(Scheme.HPKE_MLKEM768_X25519)
-    assert key.mlkem is not None
+    mlkem, x25519 = components(key)
+    assert isinstance(mlkem, MLKEM768PrivateKey)
+    assert isinstance(x25519, X25519PrivateKey)
     ciphertext = sealer.seal(PLAINTEXT, CONTEXT).ciphertext
-    shared_secret = rfc9180.xwing_decap(ciphertext[:1120], key.mlkem, key.x25519)
+    shared_secret = rfc9180.xwing_decap(ciphertext[:1120], mlkem, x25519)
     opened = rfc9180.open_with(rfc9180.KEM_MLKEM768_X25519, shared_secret, CONTEXT.info(), ciphertext[1120:])
     assert PLAINTEXT.reveal() == opened
 
 
-@pytest.mark.parametrize("name", ["hpke_x25519_v1", "hpke_mlkem768_x25519_v1"])
+def test_the_reference_opens_what_the_p256_sealer_seals() -> None:
+    """An HPKE_P256 envelope is enc and ciphertext exactly as RFC 9180 has them, with the context as info and no AAD."""
+    key, sealer, _ = pair(Scheme.HPKE_P256)
+    (p256,) = components(key)
+    assert isinstance(p256, ec.EllipticCurvePrivateKey)
+    ciphertext = sealer.seal(PLAINTEXT, CONTEXT).ciphertext
+    shared_secret = rfc9180.p256_decap(ciphertext[:65], p256)
+    assert PLAINTEXT.reveal() == rfc9180.open_with(rfc9180.KEM_P256, shared_secret, CONTEXT.info(), ciphertext[65:])
+
+
+def test_an_rsa_envelope_is_a_wrapped_key_a_nonce_and_gcm() -> None:
+    """An RSA_OAEP_AES256GCM envelope opens with nothing but RSA-OAEP with SHA-256 and AES-GCM, the context as AAD."""
+    key, sealer, _ = pair(Scheme.RSA_OAEP_AES256GCM)
+    assert isinstance(key, RsaPrivateKey)
+    ciphertext = sealer.seal(PLAINTEXT, CONTEXT).ciphertext
+    oaep = padding.OAEP(padding.MGF1(SHA256()), SHA256(), None)
+    aes_key = key.rsa_key.decrypt(ciphertext[:256], oaep)
+    assert PLAINTEXT.reveal() == AESGCM(aes_key).decrypt(ciphertext[256:268], ciphertext[268:], CONTEXT.info())
+
+
+@pytest.mark.parametrize("bits", [2048, 3072, 4096])
+def test_rsa_keys_of_all_sizes_open(bits: int) -> None:
+    """Keys of each size that older systems used seal and open."""
+    key = generate_recipient_key(Scheme.RSA_OAEP_AES256GCM, bits)
+    envelope = EnvelopeSealer({KeyClass.LEAF: key.public}).seal(PLAINTEXT, CONTEXT)
+    assert PLAINTEXT.reveal() == EnvelopeOpener([(KeyClass.LEAF, key)]).open(envelope, CONTEXT).reveal()
+
+
+def test_a_short_rsa_key_is_refused() -> None:
+    """An RSA key of a size that is not safe is neither made nor read."""
+    with pytest.raises(ConfigurationError, match="2048, 3072, 4096 bits, not 1024"):
+        generate_recipient_key(Scheme.RSA_OAEP_AES256GCM, 1024)
+
+
+@pytest.mark.parametrize("name", ["hpke_x25519_v1", "hpke_mlkem768_x25519_v1", "hpke_p256_v1", "rsa_oaep_aes256gcm_v1"])
 def test_stored_envelopes_open_for_ever(name: str) -> None:
     """Envelopes and key files of version 1, made once, still load and open."""
     stored = vector(name)
@@ -90,7 +148,7 @@ def test_stored_envelopes_open_for_ever(name: str) -> None:
         Scheme(stored["envelope"]["scheme"]),
         bytes.fromhex(stored["envelope"]["ciphertext"]),
     )
-    opener = HpkeOpener([(file.about.key_class, file.key)])
+    opener = EnvelopeOpener([(file.about.key_class, file.key)])
     assert bytes.fromhex(stored["plaintext"]) == opener.open(envelope, context).reveal()
 
 
@@ -143,9 +201,9 @@ def test_an_envelope_does_not_open_in_another_context(scheme: Scheme, change: Ca
 def test_the_class_is_bound_even_under_the_same_key() -> None:
     """A key that was wrongly put in both classes still does not open a leaf envelope as an account's."""
     key = generate_recipient_key(Scheme.HPKE_X25519)
-    envelope = HpkeSealer({KeyClass.LEAF: key.public}).seal(PLAINTEXT, CONTEXT)
+    envelope = EnvelopeSealer({KeyClass.LEAF: key.public}).seal(PLAINTEXT, CONTEXT)
     with pytest.raises(SealingError, match="damaged or was sealed for another record"):
-        HpkeOpener([(KeyClass.ACCOUNT, key)]).open(envelope, replace(CONTEXT, key_class=KeyClass.ACCOUNT))
+        EnvelopeOpener([(KeyClass.ACCOUNT, key)]).open(envelope, replace(CONTEXT, key_class=KeyClass.ACCOUNT))
 
 
 def test_a_key_opens_for_its_own_class_only() -> None:
@@ -187,8 +245,8 @@ def test_a_malformed_key_id_is_not_repeated(key_id: str) -> None:
 def test_a_scheme_that_policy_forbids_does_not_open() -> None:
     """An envelope that is sound but of a scheme outside the policy is refused before any key is used."""
     key = generate_recipient_key(Scheme.HPKE_X25519)
-    envelope = HpkeSealer({KeyClass.LEAF: key.public}).seal(PLAINTEXT, CONTEXT)
-    opener = HpkeOpener([(KeyClass.LEAF, key)], frozenset({Scheme.HPKE_MLKEM768_X25519}))
+    envelope = EnvelopeSealer({KeyClass.LEAF: key.public}).seal(PLAINTEXT, CONTEXT)
+    opener = EnvelopeOpener([(KeyClass.LEAF, key)], frozenset({Scheme.HPKE_MLKEM768_X25519}))
     with pytest.raises(SealingError, match="not one that policy allows"):
         opener.open(envelope, CONTEXT)
 
@@ -260,10 +318,10 @@ def test_nothing_shows_a_key(scheme: Scheme) -> None:
         opener.open(damaged, CONTEXT)
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__
-    secrets = [key.x25519.private_bytes_raw()]
-    if key.mlkem is not None:
-        secrets.append(key.mlkem.private_bytes_raw())
+    content = key.to_pem().reveal()
+    body = b"".join(content.splitlines()[1:-1])
+    secrets = [content, body, body[-40:]]
     for shown in (repr(key), str(key), repr(sealer), repr(opener), repr(opener.open), str(caught.value), repr(caught.value)):
-        assert not any(secret.hex() in shown or repr(secret) in shown for secret in secrets)
+        assert not any(secret.hex() in shown or secret.decode() in shown for secret in secrets)
     with pytest.raises(TypeError, match="not pickled"):
         pickle.dumps(key)
