@@ -18,7 +18,7 @@ import yaml
 from bench.fill_store import fill
 from bench.private_ca import PrivateCa, write_static_pair
 from controlplane.adapters.envoy_templates import EdgeParameters, render_edge
-from controlplane.adapters.key_generation import generate_role_directories
+from controlplane.adapters.key_generation import KeyKind, generate_role_directories
 from controlplane.adapters.leaf_key import make_leaf_key
 from controlplane.core.sealing import Scheme
 from controlplane.demo.page import DemonstrationPage
@@ -54,7 +54,7 @@ async def installation(directory: Path, stored_names: Sequence[str]) -> AsyncIte
     """Runs an installation whose store holds a domain with a certificate of a private CA for each of `stored_names`."""
     authority = PrivateCa()
     serve_keys, worker_keys = directory / "serve-keys", directory / "worker-keys"
-    generate_role_directories(serve_keys, worker_keys, Scheme.HPKE_X25519, datetime.now(UTC))
+    generate_role_directories(serve_keys, worker_keys, KeyKind(Scheme.HPKE_X25519), datetime.now(UTC))
     http_port, https_port, static_port, admin_port, *others = free_ports(8)
     xds, api, serve_metrics, worker_metrics = (f"127.0.0.1:{port}" for port in others)
     async with contextlib.AsyncExitStack() as stack:

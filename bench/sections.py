@@ -17,6 +17,7 @@ SECTIONS: Mapping[str, str] = {
     "checks": "bench.load.checks",
     "flood": "bench.load.flood",
     "bounded": "bench.load.bounded",
+    "sealing": "bench.sealing",
     "peers": "bench.peers.comparison",
 }
 

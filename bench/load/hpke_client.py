@@ -10,7 +10,7 @@ import threading
 import time
 from dataclasses import asdict, dataclass
 
-from controlplane.adapters.hpke_keys import generate_recipient_key, suite
+from controlplane.adapters.hpke_keys import generate, suite
 from controlplane.adapters.leaf_key import make_leaf_key
 from controlplane.core.certificate import leaf_seal_context
 from controlplane.core.sealing import Scheme
@@ -39,10 +39,10 @@ class Outcome:
 def run(work: Work) -> Outcome:
     """Does the work."""
     scheme, leaf_key = Scheme(work.scheme), make_leaf_key((_NAME,))
-    hpke, private_key = suite(scheme), generate_recipient_key(scheme)
+    hpke, private_key = suite(scheme), generate(scheme)
     info = leaf_seal_context(leaf_key.spki_digest, (_NAME,)).info()
-    sealed = hpke.encrypt(leaf_key.private_key.reveal(), private_key.public.for_hpke(), info=info)
-    opened_by = private_key.for_hpke()
+    sealed = hpke.encrypt(leaf_key.private_key.reveal(), private_key.public.for_hpke, info=info)
+    opened_by = private_key.for_hpke
 
     def open_all() -> None:
         for _ in range(work.opens):

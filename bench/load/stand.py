@@ -17,7 +17,7 @@ from bench.fill_store import fill
 from bench.million.authority import LifelikeCa
 from bench.million.filling import fill_fast, name_of
 from bench.private_ca import PrivateCa
-from controlplane.adapters.key_generation import generate_role_directories
+from controlplane.adapters.key_generation import KeyKind, generate_role_directories
 from controlplane.core.sealing import Scheme
 from controlplane.embedded.child_process import ChildProcess
 from controlplane.embedded.free_ports import free_ports
@@ -81,7 +81,7 @@ async def stand(authority: PrivateCa | None = None) -> AsyncIterator[Stand]:
     async with contextlib.AsyncExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="certplane-load-")))
         serve_keys, worker_keys = directory / "serve-keys", directory / "worker-keys"
-        generate_role_directories(serve_keys, worker_keys, Scheme.HPKE_X25519, datetime.now(UTC))
+        generate_role_directories(serve_keys, worker_keys, KeyKind(Scheme.HPKE_X25519), datetime.now(UTC))
         valkey = await start_valkey(directory)
         stack.push_async_callback(valkey.stop)
         yield Stand(directory, serve_keys, worker_keys, authority or LifelikeCa(), valkey)

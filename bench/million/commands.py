@@ -16,7 +16,7 @@ from redis import Redis
 from bench.fill_store import StoredDomain, stored_domain
 from controlplane.adapters import redis_keys as keys
 from controlplane.adapters.certificate_codec import HEAD_KIND, KIND
-from controlplane.adapters.record_codec import encode_certificate_times, encode_envelope, encode_spec, encode_status
+from controlplane.adapters.record_codec import encode_certificate_times, encode_envelope, encode_spec, encode_status, sealed_field
 from controlplane.adapters.record_hmac import RecordHmac
 from controlplane.adapters.redis_client import CHANGE_STREAM_LENGTH, milliseconds
 from controlplane.adapters.redis_domains import all_names
@@ -70,6 +70,7 @@ class ShardWriter:
             *("HSET", keys.domain(name), "spec", encode_spec(stored.spec), "status", encode_status(stored.status)),
             *("revision", _REVISION, "fence", self._tokens),
             *("certificate", _encode(record, self._authenticator), "head", _encode_head(record, self._authenticator)),
+            *("sealed", sealed_field(record.sealed_leaf_key)),
         )
         for kind in ("spec", "certificate"):
             self._changes += 1

@@ -17,7 +17,7 @@ from bench.million.authority import LifelikeCa
 from bench.million.commands import layout_fingerprint
 from bench.million.filling import Filled, fill_fast
 from bench.million.valkey import dumped_valkey
-from controlplane.adapters.key_generation import generate_role_directories
+from controlplane.adapters.key_generation import KeyKind, generate_role_directories
 from controlplane.core.sealing import Scheme
 
 _LEAST_LEFT = timedelta(days=10)
@@ -85,7 +85,7 @@ async def _make(directory: Path, domains: int) -> None:
     now = datetime.now(UTC)
     authority = LifelikeCa()
     dump = Dump(directory, domains, Filled(0, 0, 0, 0))
-    generate_role_directories(dump.serve_keys, dump.worker_keys, Scheme.HPKE_X25519, now)
+    generate_role_directories(dump.serve_keys, dump.worker_keys, KeyKind(Scheme.HPKE_X25519), now)
     dump.roots.write_bytes(authority.root_pem)
     async with dumped_valkey(directory) as valkey:
         filled = await asyncio.to_thread(fill_fast, valkey.socket_path, dump.worker_keys, authority, domains)

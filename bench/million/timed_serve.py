@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator
 from pathlib import Path
 from typing import Any
 
-from controlplane.adapters.hpke_sealer import HpkeOpener
+from controlplane.adapters.envelope_sealer import EnvelopeOpener
 from controlplane.adapters.redis_certificates import RedisCertificateStore
 
 
@@ -78,7 +78,7 @@ def main() -> None:
     _replace(RedisCertificateStore, "lookup", clocks["lookup"].steps)
     # Bytes from the store on their way to who waits for them: no other part of `serve` reads much through such streams.
     _replace(asyncio.StreamReaderProtocol, "data_received", clocks["receive"].around)
-    _replace(HpkeOpener, "open", clocks["open"].around)
+    _replace(EnvelopeOpener, "open", clocks["open"].around)
     from controlplane.cli.main import main as certplane
 
     try:
