@@ -160,11 +160,15 @@ class DeltaSubscription:
     @property
     def has_work(self) -> bool:
         """Whether `take` or `answers` has something to give."""
-        return bool(self._names.owed or self._names.check or self._removals or self._refusals.has_work)
+        return self._others_due or self._refusals.has_work
+
+    @property
+    def _others_due(self) -> bool:
+        return bool(self._names.owed or self._names.check or self._removals)
 
     def take(self, limit: int) -> Claims:
-        """Hands out up to `limit` names that an answer is due for: those that go alone, those that a client waits for, then others."""
-        alone = self._refusals.take()
+        """Hands out up to `limit` names that an answer is due for: those that go alone, or those that a client waits for, then others."""
+        alone = self._refusals.take(others=self._others_due)
         if alone is not None:
             keys = [self._names.key(name) for name in alone.names]
             return Claims(alone.names, keys, {}, self._refusals.marked(alone.names), alone.removed, alone=True)

@@ -195,7 +195,6 @@ class HeldNames:
 
     def set_back(self, name: bytes, before: str | None) -> None:
         """Notes that the client has what it was told before, since it refused what it was told then."""
-        self.stage += 1
         self.count += bool(before) - bool(self.told[name])
         self.told[name] = before
 

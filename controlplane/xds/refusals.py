@@ -41,7 +41,7 @@ class Isolated:
 class Refusals:
     """The answers of a subscription on their way, and what their refusal leads to. See the table above."""
 
-    __slots__ = ("_groups", "_names", "isolated", "marks", "sent")
+    __slots__ = ("_groups", "_names", "_others_turn", "isolated", "marks", "sent")
 
     def __init__(self, names: HeldNames) -> None:
         self._names = names
@@ -51,6 +51,7 @@ class Refusals:
         self.isolated: set[bytes] = set()
         """Names that wait to be answered alone. Whatever is known of them, no other answer tells it."""
         self._groups: deque[Isolated] = deque()
+        self._others_turn = False
 
     @property
     def has_work(self) -> bool:
@@ -63,13 +64,20 @@ class Refusals:
             self._groups.append(Isolated(names, removed))
             self.isolated.update(names)
 
-    def take(self) -> Isolated | None:
-        """Hands out what goes into the next answer of its own, or None."""
+    def take(self, *, others: bool) -> Isolated | None:
+        """Hands out what goes into the next answer of its own, or None.
+
+        If `others` are due too, every second turn is theirs: they do not wait for what the store does not answer.
+        """
+        if others and self._others_turn:
+            self._others_turn = False
+            return None
         while self._groups:
             group = self._groups.popleft()
             names = [name for name in group.names if name in self.isolated]
             self.isolated.difference_update(names)
             if names or group.removed:
+                self._others_turn = True
                 return Isolated(names, group.removed)
         return None
 

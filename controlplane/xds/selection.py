@@ -122,12 +122,11 @@ class Selector(Generic[V]):
     def _select(self, selection: Selection[V], names: Sequence[bytes], keys: Sequence[str]) -> None:
         befores = list(map(self._held.told.get, names, repeat(_FORGOTTEN)))
         values = list(map(self._known.get, keys))
+        versions = [getattr(value, "version", None) for value in values]
+        if befores == versions and all(versions):
+            self._held.share(names, cast("list[str]", versions))
+            return
         elsewhere = self._answered_elsewhere
-        if not self._refusals.marks and not any(due and not due.isdisjoint(names) for due in elsewhere):
-            versions = [getattr(value, "version", None) for value in values]
-            if befores == versions and all(versions):
-                self._held.share(names, cast("list[str]", versions))
-                return
         for name, key, value, before in zip(names, keys, values, befores, strict=True):
             if before is not _FORGOTTEN and not any(name in due for due in elsewhere):
                 self._decide(selection, name, key, value, before)

@@ -95,7 +95,11 @@ class SotwSubscription:
     @property
     def has_work(self) -> bool:
         """Whether `take` or `answers` has something to give."""
-        return bool(self._names.owed or self._names.check or self._nothing_owed or self._refusals.has_work)
+        return self._others_due or self._nothing_owed or self._refusals.has_work
+
+    @property
+    def _others_due(self) -> bool:
+        return bool(self._names.owed or self._names.check)
 
     @property
     def _whole(self) -> bool:
@@ -103,13 +107,13 @@ class SotwSubscription:
 
     def take(self, limit: int) -> Claims:
         """Hands out names: those that go alone, or all of them when the whole state is to be sent, or up to `limit` that are due."""
-        alone = self._refusals.take()
+        alone = self._refusals.take(others=self._others_due)
         if alone is not None:
             return self._claims(alone.names, alone=True)
         if not self._whole:
             due = self._names.take(limit)
             return Claims(due.names, due.keys, due.told, self._refusals.marked(due.names), stage=due.stage)
-        if not (self._names.owed or self._names.check):
+        if not self._others_due:
             return Claims()
         self._names.take(WHOLE_STATE_NAMES)
         return self._claims(list(self._names.told))
@@ -145,9 +149,10 @@ class SotwSubscription:
 
     def _is_complete(self, claims: Claims, known: Mapping[str, V | Absence], previous: Mapping[str, V | Absence]) -> bool:
         """Returns whether the claims are all names, none was asked for since, and everything is known of them."""
-        if self._names.owed or not set(claims.names).issuperset(self._names.told.keys() - self._refusals.isolated):
+        wanted = self._names.told.keys() - self._refusals.isolated
+        if self._names.owed or not wanted.issubset(claims.names):
             return False
-        held = [key for name, key in zip(claims.names, claims.keys, strict=True) if name in self._names.told]
+        held = [key for name, key in zip(claims.names, claims.keys, strict=True) if name in wanted]
         return all(key in known for key in held) and all(key in previous for key in claims.needs_previous(known))
 
     def _add_settled(

@@ -296,6 +296,33 @@ def test_what_happens_during_a_look_up_is_not_lost():
     assert not subscription.has_work
 
 
+def test_who_asks_again_during_a_look_up_is_answered_once():
+    """The answer is what is looked up after the second subscription."""
+    stream = DeltaTranscript(a_example="1")
+    subscription, world = stream.subscription, stream.world
+    subscription.receive(_request(b"a.example"))
+    claims = subscription.take(10)
+    known = world.known(claims.keys)
+    subscription.receive(_request(b"a.example"))
+    world.replace("a.example", "2")
+    assert [] == list(subscription.answers(claims, known, world.fields))
+    assert ({b"a.example": "2"}, set()) == told(stream.answers())
+
+
+def test_what_a_later_look_up_puts_back_is_left_to_the_next_one():
+    """A name that changes while it is looked up and is put back meanwhile is answered once."""
+    stream = DeltaTranscript(a_example="1")
+    subscription, world = stream.subscription, stream.world
+    subscription.receive(_request(b"a.example"))
+    first = subscription.take(10)
+    known = world.known(first.keys)
+    world.replace("a.example", "2")
+    subscription.changed(["a.example"])
+    assert [] == list(subscription.answers(subscription.take(10), {}, world.fields))
+    assert [] == list(subscription.answers(first, known, world.fields))
+    assert ({b"a.example": "2"}, set()) == told(stream.answers())
+
+
 def test_a_look_up_may_overtake_another():
     """What was handed out first may be answered last: names in both are answered once, with what was looked up last."""
     stream = DeltaTranscript(a_example="1", b_example="1", c_example="1")

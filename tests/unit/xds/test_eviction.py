@@ -122,6 +122,20 @@ def test_a_pinned_name_that_goes_gives_no_room():
     assert ({names[5]: "1"}, {names[2]}) == told(stream.request(names[5]))
 
 
+def test_a_pinned_name_that_waits_gives_no_room():
+    """A pinned name that is asked for again, or goes again after a NACK, leaves the limit for the others as it is."""
+    for refuse in (False, True):
+        stream, names = bounded(5, 2, pinned=[b"n0.example"])
+        (answer,) = stream.request(*names[:2])
+        stream.world.away = {"n0.example"}
+        if refuse:
+            stream.accept(*stream.refuse(answer))
+        else:
+            stream.request(names[0])
+        fetch(stream, *names[2:4])
+        assert names[2:4] == has(stream)
+
+
 def test_pinned_names_from_an_earlier_stream_do_not_count():
     """A client that reconnects with pinned names has all its room for others."""
     stream, names = bounded(6, 3, pinned=[b"n0.example", b"n1.example"])
@@ -179,6 +193,20 @@ def test_a_spelling_does_not_go_in_the_answer_that_brings_it():
     assert ({b"Later.example": "1"}, {b"N0.example"}) == told(stream.change("later.example", "1"))
 
 
+def test_a_spelling_that_goes_makes_room_for_another():
+    """Where both limits are reached, one removal is enough for one new resource."""
+    stream, names = bounded(3, 3, max_spellings=1)
+    fetch(stream, *names[1:], b"N0.example")
+    assert ({b"N1.example": "1"}, {b"N0.example"}) == told(stream.request(b"N1.example"))
+
+
+def test_what_comes_into_existence_does_not_make_room_for_itself():
+    """A resource whose name was asked for longest ago stays when it is pushed; the oldest of the others goes."""
+    stream, names = bounded(2, 2)
+    fetch(stream, b"later.example", *names)
+    assert ({b"later.example": "1"}, {names[0]}) == told(stream.change("later.example", "1"))
+
+
 def test_unknown_names_evict_nothing():
     """A flood of names that do not exist leaves what the client has alone, even in one request with what is new."""
     stream, names = bounded(5, 3)
@@ -215,11 +243,11 @@ def test_names_that_were_given_up_do_not_count_as_unknown():
 
 def test_an_unknown_name_that_is_asked_for_again_is_not_forgotten_while_it_waits():
     """What the client was told of before does not matter for a name that it waits for now."""
-    stream, _ = bounded(0, 1)
-    fetch(stream, b"a.example")
+    stream, _ = bounded(0, 2)
+    fetch(stream, b"a.example", b"b.example")
     stream.world.away = {"a.example"}
-    stream.subscription.receive(DeltaRequest(TYPE, None, (b"b.example",)))
-    assert ({}, {b"b.example"}) == told(stream.request(b"a.example"))
+    assert [] == stream.request(b"a.example")
+    assert ({}, {b"c.example"}) == told(stream.request(b"c.example"))
     stream.world.away = set()
     assert ({}, {b"a.example"}) == told(stream.answers())
 
@@ -287,12 +315,17 @@ def test_a_refused_answer_with_an_eviction_condemns_nothing():
 def test_an_answer_that_goes_alone_evicts_in_another_one():
     """What is sent again after a NACK is beside nothing; what must make room for it goes next."""
     stream, names = bounded(4, 2)
-    (first,) = stream.request(*names[:2])
-    stream.reply(first.nonce, REFUSED)
-    stream.subscription.receive(DeltaRequest(TYPE, None, (names[2], names[3])))
-    answers = stream.answers()
-    assert all(1 == bool(answer.names) + bool(answer.removed) for answer in answers[:2])
-    assert 2 == len(has(stream))
+    fetch(stream, *names[:2])
+    (answer,) = stream.request(names[2])
+    stream.subscription.receive(DeltaRequest(TYPE, None, (names[3],)))
+    claims = stream.subscription.take(10)
+    stream.reply(answer.nonce, REFUSED)
+    (other,) = stream.subscription.answers(claims, stream.world.known(claims.keys), stream.world.fields)
+    assert ((names[3],), ()) == (other.names, other.removed)
+    alone, eviction, again = stream.answers()
+    assert ((names[2],), ()) == (alone.names, alone.removed)
+    assert ((), (names[1],), 1) == (eviction.names, eviction.removed, eviction.evicted)
+    assert ((), (names[0],)) == (again.names, again.removed)
 
 
 @pytest.mark.parametrize("node", [None, Node("sidecar")])
