@@ -6,6 +6,7 @@
 import asyncio
 import itertools
 import json
+import os
 import sys
 import time
 from base64 import b64decode, b64encode
@@ -140,7 +141,10 @@ async def _at_rate(caller: _Caller, work: Work) -> None:
 
 def main() -> None:
     """Runs it from the command line."""
-    print(json.dumps(asdict(uvloop.run(run(Work(**json.loads(sys.argv[1])))))))
+    outcome = asdict(uvloop.run(run(Work(**json.loads(sys.argv[1])))))
+    # The event loop may have made it non-blocking, and what does not fit into a pipe at once would be lost.
+    os.set_blocking(sys.stdout.fileno(), True)
+    print(json.dumps(outcome))
 
 
 if __name__ == "__main__":

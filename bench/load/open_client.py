@@ -16,8 +16,7 @@ from bench.million.authority import LifelikeCa
 from bench.million.filling import name_of
 from bench.million.maker import Maker
 from controlplane.adapters.key_files import load_key_directory
-from controlplane.adapters.key_generation import generate_role_directories
-from controlplane.core.sealing import Scheme
+from controlplane.adapters.key_generation import KeyKind, generate_role_directories
 from controlplane.endpoints.wire_codec import delta_field, serialise_tls_certificate
 from controlplane.usecases.known_secrets import KnownSecret
 
@@ -33,7 +32,7 @@ def run(work: Work) -> Outcome:
     """Does the work."""
     with tempfile.TemporaryDirectory(prefix="certplane-open-") as directory:
         serve_keys, worker_keys = Path(directory) / "serve", Path(directory) / "worker"
-        generate_role_directories(serve_keys, worker_keys, Scheme.HPKE_X25519, datetime.now(UTC))
+        generate_role_directories(serve_keys, worker_keys, KeyKind(), datetime.now(UTC))
         maker = Maker(LifelikeCa().leaf_template(name_of(0)), load_key_directory(worker_keys).sealer())
         opener = load_key_directory(serve_keys).opener()
     secrets = [KnownSecret(stored.record.fqdn, stored.record) for stored in maker.make(map(name_of, range(work.secrets)))]

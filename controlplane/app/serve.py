@@ -41,6 +41,7 @@ from controlplane.usecases.fleet import Fleet
 from controlplane.usecases.node_snapshots import NodeSnapshots
 from controlplane.usecases.nodes import NodeRegistry
 from controlplane.usecases.secrets import SecretDirectory
+from controlplane.usecases.serving_check import ServingCheck
 from controlplane.xds.subscription import Limits
 
 _DRAIN_SECONDS = 5.0
@@ -95,7 +96,7 @@ async def serve(settings: ServeSettings, front: Front, stop: asyncio.Event) -> N
     certificates = RedisCertificateStore(data_path, keys)
     directory = SecretDirectory(certificates, keys, feed, serialise_tls_certificate)
     challenges = Challenges(RedisTokenStore(data_path, keys), clock)
-    domains = DomainService(RedisDomainStore(client), feed, clock, lambda: uuid.uuid4().hex)
+    domains = DomainService(RedisDomainStore(client), feed, clock, lambda: uuid.uuid4().hex, ServingCheck(certificates, keys, clock))
     expiry = ExpiryWatch(certificates, clock, settings.expiry_alert)
 
     replica = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"

@@ -87,6 +87,9 @@ def _properties(domain: domain_pb2.Domain) -> Iterator[tuple[str, str]]:
         yield "last error", f"{error.failed_name + ': ' if error.failed_name else ''}{error.detail}"
         yield "error type", error.type
         yield "who must act", _ACTORS.get(error.must_act, "it is not known who must act")
+    if domain.HasField("serving_error"):
+        yield "not served", domain.serving_error.detail
+        yield "who must act", _ACTORS.get(domain.serving_error.must_act, "it is not known who must act")
     yield "failures", f"{domain.attempt_count} since the last success" if domain.attempt_count else ""
     yield "next attempt", _time(domain, "next_attempt_time")
     yield "also for", ", ".join(domain.additional_names)

@@ -91,12 +91,16 @@ class DomainStatus:
 
 @dataclass(frozen=True, slots=True)
 class Domain:
-    """A domain as stored. `revision` grows with every write of spec or status; `scheme` is how its leaf key is sealed, None without one."""
+    """A domain as stored. `revision` grows with every write of spec or status; `scheme` is how its leaf key is sealed, None without one.
+
+    `serving_problem` is why its certificate cannot be served, if that was checked and it cannot.
+    """
 
     spec: DomainSpec
     status: DomainStatus
     revision: int
     scheme: Scheme | None = None
+    serving_problem: Problem | None = None
 
     @property
     def etag(self) -> str:

@@ -67,6 +67,7 @@ def domain_message(domain: Domain) -> domain_pb2.Domain:
         create_time=_timestamp(spec.create_time),
         etag=domain.etag,
         sealing_scheme=domain.scheme.name if domain.scheme is not None else "",
+        serving_error=None if domain.serving_problem is None else _error_message(domain.serving_problem),
         requested_renewal_time=_timestamp(domain.requested_renewal_time),
     )
 

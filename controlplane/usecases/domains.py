@@ -4,6 +4,7 @@ Nothing here talks to a CA: a create and a renewal are intents in the store, whi
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
@@ -18,6 +19,7 @@ from controlplane.usecases.bound_tokens import decode_token, encode_token
 from controlplane.usecases.domain_listing import list_matching
 from controlplane.usecases.domain_validation import NewDomain, check_new_domain
 from controlplane.usecases.domain_watch import Deliver, DomainWatch
+from controlplane.usecases.serving_check import ServingCheck
 
 DEFAULT_PAGE_SIZE: Final = 100
 MAX_PAGE_SIZE: Final = 1_000
@@ -35,13 +37,17 @@ class DomainService:
         feed: their changes.
         clock: the time now.
         new_uid: makes an identifier that no other life of the same name has: 32 hexadecimal digits.
+        serving: tells of a domain that is read why it is not served; None leaves that out.
     """
 
-    def __init__(self, store: DomainStore, feed: ChangeFeed, clock: Clock, new_uid: Callable[[], str]) -> None:
+    def __init__(
+        self, store: DomainStore, feed: ChangeFeed, clock: Clock, new_uid: Callable[[], str], serving: ServingCheck | None = None
+    ) -> None:
         self._store = store
         self._feed = feed
         self._clock = clock
         self._new_uid = new_uid
+        self._serving = serving
 
     async def create(self, request: NewDomain) -> Domain:
         """Onboards a domain, due at once; or returns the existing one for a repeat.
@@ -85,7 +91,7 @@ class DomainService:
         domain = await self._store.get(fqdn)
         if domain is None:
             raise NotFound(domain_resource_name(fqdn))
-        return domain
+        return domain if self._serving is None else replace(domain, serving_problem=await self._serving.problem(domain))
 
     async def list_page(self, page_size: int, page_token: str, filter_text: str) -> Page:
         """Returns one page of the domains that meet a filter; `Page.next_token` is the token for clients.

@@ -1,5 +1,6 @@
 """Secrets that are ready to be sent: opened at most once each, put into the form of an answer once for all, kept for seconds."""
 
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection
 from typing import Final, cast
@@ -88,18 +89,42 @@ class KnownSecret:
             self._holding, self._place, self._content = field, slice(start, start + len(content)), None
 
 
+_MOST_LINES = 100.0
+
+
+class _Complaints:
+    """Lets a burst of lines through, and then one a second: who may ask for a name decides how often its key is tried."""
+
+    def __init__(self) -> None:
+        self._left, self._since = _MOST_LINES, time.monotonic()
+
+    def due(self) -> bool:
+        """Returns whether a line may be written now."""
+        now = time.monotonic()
+        self._left, self._since = min(self._left + now - self._since, _MOST_LINES), now
+        if self._left < 1.0:
+            return False
+        self._left -= 1.0
+        return True
+
+
+_complaints = _Complaints()
+
+
 def _opened(record: CertificateRecord, opener: Opener, serialise: TlsCertificateSerialiser) -> SecretBytes | None:
     try:
         leaf_key = opener.open(record.sealed_leaf_key, record.seal_context)
         content = serialise(certificate_chain_pem(record), private_key_pem(record, leaf_key))
     except SealingError as error:
         _OPEN_FAILURES.inc()
-        _log.warning("leaf key cannot be served", domain=record.fqdn, version_info=record.version, reason=str(error))
+        if _complaints.due():
+            _log.warning("leaf key cannot be served", domain=record.fqdn, version_info=record.version, reason=str(error))
         return None
     except Exception as error:
         # Only the kind of the error: its text and its frames may hold the leaf key.
         _OPEN_FAILURES.inc()
-        _log.error("leaf key cannot be served", domain=record.fqdn, version_info=record.version, reason=type(error).__name__)
+        if _complaints.due():
+            _log.error("leaf key cannot be served", domain=record.fqdn, version_info=record.version, reason=type(error).__name__)
         return None
     _OPENED.inc()
     return content

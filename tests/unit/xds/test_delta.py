@@ -115,6 +115,18 @@ def test_each_spelling_is_answered_as_it_was_spelled():
     assert ("a.example",) == stream.outcome.released
 
 
+def test_another_spelling_of_a_held_name_is_not_held_anew():
+    """What is reported as held and released are canonical names, each once."""
+    stream = DeltaTranscript(a_example="1")
+    stream.request(b"a.example")
+    stream.request(b"A.example", b"A.EXAMPLE")
+    assert () == stream.outcome.held
+    stream.request(unsubscribe=[b"a.example", b"A.example"])
+    assert () == stream.outcome.released
+    stream.request(b"a.example", unsubscribe=[b"A.EXAMPLE"])
+    assert ((), ()) == (stream.outcome.held, stream.outcome.released)
+
+
 def test_the_wildcard_is_answered_as_removed():
     """`*` is neither an error nor a list of everything."""
     stream = DeltaTranscript(a_example="1")

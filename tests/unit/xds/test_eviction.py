@@ -200,6 +200,14 @@ def test_a_spelling_that_goes_makes_room_for_another():
     assert ({b"N1.example": "1"}, {b"N0.example"}) == told(stream.request(b"N1.example"))
 
 
+def test_both_limits_together_remove_no_more_than_they_must():
+    """A client that comes with too much of both is left with what the limits allow."""
+    stream, names = bounded(3, 2, max_spellings=1)
+    earlier = [*names, b"N0.example"]
+    assert [] == stream.request(*earlier, versions=dict.fromkeys(earlier, "1"))
+    assert ({b"N1.example": "1"}, {b"N0.example", *names[:2]}) == told(stream.request(b"N1.example"))
+
+
 def test_what_comes_into_existence_does_not_make_room_for_itself():
     """A resource whose name was asked for longest ago stays when it is pushed; the oldest of the others goes."""
     stream, names = bounded(2, 2)

@@ -11,7 +11,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Domain(_message.Message):
-    __slots__ = ("name", "tenant", "additional_names", "labels", "state", "reconciling", "certificate", "serial_number", "issue_time", "expire_time", "renew_time", "next_attempt_time", "attempt_count", "last_error", "omitted_names", "current_step", "create_time", "etag", "sealing_scheme", "requested_renewal_time")
+    __slots__ = ("name", "tenant", "additional_names", "labels", "state", "reconciling", "certificate", "serial_number", "issue_time", "expire_time", "renew_time", "next_attempt_time", "attempt_count", "last_error", "omitted_names", "current_step", "create_time", "etag", "sealing_scheme", "requested_renewal_time", "serving_error")
     class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         STATE_UNSPECIFIED: _ClassVar[Domain.State]
@@ -53,6 +53,7 @@ class Domain(_message.Message):
     ETAG_FIELD_NUMBER: _ClassVar[int]
     SEALING_SCHEME_FIELD_NUMBER: _ClassVar[int]
     REQUESTED_RENEWAL_TIME_FIELD_NUMBER: _ClassVar[int]
+    SERVING_ERROR_FIELD_NUMBER: _ClassVar[int]
     name: str
     tenant: str
     additional_names: _containers.RepeatedScalarFieldContainer[str]
@@ -73,7 +74,8 @@ class Domain(_message.Message):
     etag: str
     sealing_scheme: str
     requested_renewal_time: _timestamp_pb2.Timestamp
-    def __init__(self, name: _Optional[str] = ..., tenant: _Optional[str] = ..., additional_names: _Optional[_Iterable[str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., state: _Optional[_Union[Domain.State, str]] = ..., reconciling: _Optional[bool] = ..., certificate: _Optional[str] = ..., serial_number: _Optional[str] = ..., issue_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., renew_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., next_attempt_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., attempt_count: _Optional[int] = ..., last_error: _Optional[_Union[DomainError, _Mapping]] = ..., omitted_names: _Optional[_Iterable[str]] = ..., current_step: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., etag: _Optional[str] = ..., sealing_scheme: _Optional[str] = ..., requested_renewal_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    serving_error: DomainError
+    def __init__(self, name: _Optional[str] = ..., tenant: _Optional[str] = ..., additional_names: _Optional[_Iterable[str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., state: _Optional[_Union[Domain.State, str]] = ..., reconciling: _Optional[bool] = ..., certificate: _Optional[str] = ..., serial_number: _Optional[str] = ..., issue_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., renew_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., next_attempt_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., attempt_count: _Optional[int] = ..., last_error: _Optional[_Union[DomainError, _Mapping]] = ..., omitted_names: _Optional[_Iterable[str]] = ..., current_step: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., etag: _Optional[str] = ..., sealing_scheme: _Optional[str] = ..., requested_renewal_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., serving_error: _Optional[_Union[DomainError, _Mapping]] = ...) -> None: ...
 
 class DomainError(_message.Message):
     __slots__ = ("type", "detail", "must_act", "time", "failed_name")
