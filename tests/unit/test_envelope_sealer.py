@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from controlplane.adapters.envelope_sealer import EnvelopeOpener, EnvelopeSealer
 from controlplane.adapters.hpke_keys import HpkePrivateKey, PrivateComponent
@@ -96,6 +97,15 @@ def test_the_reference_opens_what_the_hybrid_sealer_seals() -> None:
     shared_secret = rfc9180.xwing_decap(ciphertext[:1120], mlkem, x25519)
     opened = rfc9180.open_with(rfc9180.KEM_MLKEM768_X25519, shared_secret, CONTEXT.info(), ciphertext[1120:])
     assert PLAINTEXT.reveal() == opened
+
+
+def test_the_reference_agrees_with_the_p256_vector_of_the_rfc() -> None:
+    """The written-out KEM gets the shared secret of the official vector for P-256, so it may judge the sealer."""
+    known = {name: bytes.fromhex(value) for name, value in vector("rfc9180_p256_aes128gcm").items() if name != "note"}
+    private_key = ec.derive_private_key(int.from_bytes(known["skRm"], "big"), ec.SECP256R1())
+    assert known["pkRm"] == private_key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    assert known["shared_secret"] == rfc9180.p256_decap(known["enc"], private_key)
+    assert known["pt"] == AESGCM(known["key"]).decrypt(known["base_nonce"], known["ct"], known["aad"])
 
 
 def test_the_reference_opens_what_the_p256_sealer_seals() -> None:
