@@ -142,9 +142,11 @@ async def _at_rate(caller: _Caller, work: Work) -> None:
 def main() -> None:
     """Runs it from the command line."""
     outcome = asdict(uvloop.run(run(Work(**json.loads(sys.argv[1])))))
-    # The event loop may have made it non-blocking, and what does not fit into a pipe at once would be lost.
-    os.set_blocking(sys.stdout.fileno(), True)
-    print(json.dumps(outcome))
+    left = memoryview(json.dumps(outcome).encode())
+    # By hand: a pipe takes 64 KiB at once, and the rest of a longer line was lost.
+    os.set_blocking(1, True)
+    while left:
+        left = left[os.write(1, left) :]
 
 
 if __name__ == "__main__":

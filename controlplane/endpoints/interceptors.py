@@ -43,6 +43,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     def __init__(self, admission: Admission | None = None) -> None:
         self._admission = admission
+        self._wrapped: dict[str, tuple[Handler, Handler]] = {}
+        """By method: a server's own handler, and what it is wrapped in; only methods that the server has."""
 
     async def intercept_service(
         self,
@@ -51,7 +53,13 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     ) -> "Handler | None":
         """Wraps the method's handler."""
         handler = await continuation(handler_call_details)
-        return None if handler is None else _wrapped(handler, handler_call_details.method, self._admission)
+        if handler is None:
+            return None
+        method = handler_call_details.method
+        known = self._wrapped.get(method)
+        if known is None or known[0] is not handler:
+            known = self._wrapped[method] = handler, _wrapped(handler, method, self._admission)
+        return known[1]
 
 
 def _wrapped(handler: Handler, method: str, admission: Admission | None) -> Handler:
@@ -85,7 +93,10 @@ class _Call:
         self._behaviour = behaviour
         self._parse = parse
         self._admission = admission
-        self._streams = streams
+        # Looked up once: it costs as much as a small call does otherwise.
+        self._duration = None if streams else DURATION.labels(method)
+        self._ended: dict[grpc.StatusCode, Counter] = {}
+        self._quiet = method.startswith(_QUIET_PREFIXES)
 
     async def single(self, request: Any, context: Context) -> Any:
         """Runs a handler with one answer, within the caller's deadline and ours."""
@@ -158,10 +169,13 @@ class _Call:
             raise PermissionDenied(refusal)
 
     def _note(self, code: grpc.StatusCode, seconds: float) -> None:
-        REQUESTS.labels(self._method, code.name).inc()
-        if not self._streams:
-            DURATION.labels(self._method).observe(seconds)
-        if not self._method.startswith(_QUIET_PREFIXES):
+        ended = self._ended.get(code)
+        if ended is None:
+            ended = self._ended[code] = REQUESTS.labels(self._method, code.name)
+        ended.inc()
+        if self._duration is not None:
+            self._duration.observe(seconds)
+        if not self._quiet:
             _log.info("call ended", method=self._method, code=code.name, milliseconds=round(seconds * 1000, 1))
 
 

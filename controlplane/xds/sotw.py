@@ -131,7 +131,7 @@ class SotwSubscription:
             return
         if self._whole and not claims.alone and not self._is_complete(claims, known, previous or {}):
             for name, key in zip(claims.names, claims.keys, strict=True):
-                if name in self._names.told and name not in self._refusals.isolated:
+                if name in self._names.told:
                     self._names.put_back(name, key)
             return
         whole = self._whole and not claims.alone
