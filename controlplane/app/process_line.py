@@ -124,7 +124,8 @@ class AskingEnd:
             async with asyncio.timeout(seconds):
                 await _write(self._writer, {"id": number, "ask": question})
                 answer = await waiter
-        except (TimeoutError, OSError) as error:
+        except (TimeoutError, OSError, RuntimeError) as error:
+            # uvloop says RuntimeError when the other end is gone and the socket was closed because of that.
             raise Unavailable("it does not answer") from error
         finally:
             del self._waiting[number]

@@ -1,9 +1,13 @@
 """`certplane domains`: the management API at the command line."""
 
 import json
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from types import FrameType
 from typing import Any, Final
 
 import click
@@ -134,11 +138,35 @@ def watch(settings: ApiSettings, names: Sequence[str], resume_token: str) -> Non
     """Show domains, all or those named, and then every change, until interrupted. JSON is one response a line."""
     request = domain_service_pb2.WatchDomainsRequest(names=[_resource(name) for name in names], resume_token=resume_token)
     with connected(settings) as stub:
-        try:
-            for response in stub.WatchDomains(request):
+        call = stub.WatchDomains(request)
+        with _cancelled_by_interrupt(call) as interrupted:
+            for response in call:
                 click.echo(_json(response, indent=None) if settings.json else _watch_line(response))
-        except KeyboardInterrupt:
-            raise SystemExit(130) from None
+        if interrupted:
+            raise SystemExit(130)
+
+
+@contextmanager
+def _cancelled_by_interrupt(call: Any) -> Iterator[list[int]]:
+    """Has an interrupt cancel the call; gives a list that then has the signal in it.
+
+    An exception out of the blue, as Python makes of an interrupt otherwise, may leave gRPC's locks behind, and the process never ends.
+    """
+    interrupted: list[int] = []
+
+    def interrupt(number: int, _frame: FrameType | None) -> None:
+        interrupted.append(number)
+        call.cancel()
+
+    before = signal.signal(signal.SIGINT, interrupt) if threading.current_thread() is threading.main_thread() else None
+    try:
+        yield interrupted
+    except grpc.RpcError:
+        if not interrupted:
+            raise
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGINT, before)
 
 
 def _wait(stub: Any, domain: domain_pb2.Domain, seconds: float) -> domain_pb2.Domain:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Final, Protocol
 
+import structlog
 from prometheus_client import REGISTRY
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
@@ -21,6 +22,8 @@ REQUEST_SECONDS: Final = 5.0
 
 MAX_HEAD_BYTES: Final = 8_192
 MAX_CONNECTIONS: Final = 64
+
+_log = structlog.get_logger(__name__)
 
 _TEXT: Final = "text/plain; charset=utf-8"
 
@@ -116,7 +119,7 @@ class MetricsServer:
         try:
             async with asyncio.timeout(REQUEST_SECONDS):
                 request = await _read_request(reader)
-            answer = _Answer(HTTPStatus.BAD_REQUEST, b"bad request\n") if request is None else await self._answer(request)
+            answer = _Answer(HTTPStatus.BAD_REQUEST, b"bad request\n") if request is None else await self._told(request)
             writer.write(answer.encoded(with_body=request is None or request.method != "HEAD"))
             async with asyncio.timeout(REQUEST_SECONDS):
                 await writer.drain()
@@ -126,6 +129,14 @@ class MetricsServer:
             writer.transport.abort()
         finally:
             self._connections.discard(writer)
+
+    async def _told(self, request: _Request) -> _Answer:
+        """Returns the answer, whatever goes wrong with making it: who watches must not take a fault for a process that is gone."""
+        try:
+            return await self._answer(request)
+        except Exception:
+            _log.exception("page cannot be made", path=request.path[:100])
+            return _Answer(HTTPStatus.INTERNAL_SERVER_ERROR, b"this page cannot be made now; the log says why\n")
 
     async def _answer(self, request: _Request) -> _Answer:
         if request.method not in {"GET", "HEAD"}:

@@ -179,3 +179,19 @@ async def test_bad_addresses(address: str) -> None:
     """What is no address, or not of this machine, is a configuration error."""
     with pytest.raises(ConfigurationError):
         await MetricsServer(Readiness({})).start(address)
+
+
+async def test_a_page_that_cannot_be_made_is_answered() -> None:
+    """A fault while metrics are gathered is answered with 500, not with a closed connection, and the listener goes on."""
+
+    async def broken() -> CollectorRegistry:
+        raise RuntimeError("a child has just gone")
+
+    server = MetricsServer(Readiness({}), broken)
+    await server.start("127.0.0.1:0")
+    try:
+        status, _, body = await get(server, "/metrics")
+        assert (500, False) == (status, "child" in body)
+        assert 200 == (await get(server, "/healthz"))[0]
+    finally:
+        await server.close()
