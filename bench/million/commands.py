@@ -15,14 +15,11 @@ from redis import Redis
 
 from bench.fill_store import StoredDomain, stored_domain
 from controlplane.adapters import redis_keys as keys
-from controlplane.adapters.certificate_codec import HEAD_KIND, KIND
-from controlplane.adapters.record_codec import encode_certificate_times, encode_envelope, encode_spec, encode_status, sealed_field
+from controlplane.adapters.certificate_codec import encode_head, encode_record
+from controlplane.adapters.record_codec import encode_spec, encode_status, sealed_field
 from controlplane.adapters.record_hmac import RecordHmac
 from controlplane.adapters.redis_client import CHANGE_STREAM_LENGTH, milliseconds
 from controlplane.adapters.redis_domains import all_names
-from controlplane.api.certplane.store.v1.certificate_pb2 import CertificateHead as HeadMessage
-from controlplane.api.certplane.store.v1.certificate_pb2 import CertificateRecord as CertificateMessage
-from controlplane.core.certificate import CertificateRecord
 from controlplane.core.chain import CheckedChain
 from controlplane.core.ports import RecordAuthenticator
 from controlplane.core.redacted import SecretBytes
@@ -69,7 +66,7 @@ class ShardWriter:
         yield (
             *("HSET", keys.domain(name), "spec", encode_spec(stored.spec), "status", encode_status(stored.status)),
             *("revision", _REVISION, "fence", self._tokens),
-            *("certificate", _encode(record, self._authenticator), "head", _encode_head(record, self._authenticator)),
+            *("certificate", encode_record(record, self._authenticator), "head", encode_head(record, self._authenticator)),
             *("sealed", sealed_field(record.sealed_leaf_key)),
         )
         for kind in ("spec", "certificate"):
@@ -95,26 +92,3 @@ def layout_fingerprint() -> str:
     authenticator = RecordHmac({"0" * 16: SecretBytes(bytes(32))}, "0" * 16)
     writer = ShardWriter(authenticator, keys.shard_of("shop.example.net"))
     return hashlib.sha256(repr(list(writer.commands([stored], now))).encode()).hexdigest()
-
-
-def _encode(record: CertificateRecord, authenticator: RecordAuthenticator) -> bytes:
-    """Returns what `CertificateCodec.encode` returns, which writes the intermediates each time besides."""
-    message = CertificateMessage(
-        id=record.id,
-        fqdn=record.fqdn,
-        generation=record.generation,
-        names=record.names,
-        leaf=record.leaf,
-        intermediate_digests=[hashlib.sha256(certificate).digest() for certificate in record.intermediates],
-        sealed_leaf_key=encode_envelope(record.sealed_leaf_key),
-        spki_digest=record.spki_digest,
-        tenant=record.tenant,
-    )
-    encode_certificate_times(message, record.not_before, record.not_after, record.issue_time)
-    return authenticator.wrap(KIND, record.fqdn, message.SerializeToString())
-
-
-def _encode_head(record: CertificateRecord, authenticator: RecordAuthenticator) -> bytes:
-    """Returns what `CertificateCodec.encode_head` returns."""
-    message = HeadMessage(id=record.id, generation=record.generation, tenant=record.tenant)
-    return authenticator.wrap(HEAD_KIND, record.fqdn, message.SerializeToString())
