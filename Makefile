@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 PYTHON ?= python3
 STAMP := $(VENV)/.setup-stamp
 
-.PHONY: setup up test check protos lock bench bench-million bench-first clean
+.PHONY: setup up test check protos lock bench bench-million bench-rotation bench-first clean
 .DEFAULT_GOAL := help
 
 help:
@@ -15,6 +15,7 @@ help:
 	@echo "make lock    resolve pyproject.toml into requirements.lock anew"
 	@echo "make bench   our path, its limits and its peers, against the promises"
 	@echo "make bench-million  a store with a million domains: start, memory, handshakes"
+	@echo "make bench-rotation  a rotation of keys with 2,000 domains under traffic"
 	@echo "make bench-first  onboarding, handshakes and memory, against their limits"
 
 setup: $(STAMP)
@@ -53,6 +54,9 @@ bench: setup
 
 bench-million: setup
 	$(BIN)/python -m bench.million
+
+bench-rotation: setup
+	$(BIN)/python -m bench.rotation --domains 2000
 
 bench-first: setup
 	$(BIN)/python bench/first.py
