@@ -17,7 +17,7 @@ from controlplane.adapters.record_hmac import RecordHmac
 from controlplane.core import keyring
 from controlplane.core.errors import ConfigurationError
 from controlplane.core.key_protection import NOTHING, Unlock
-from controlplane.core.keyring import KeyInventory, Role
+from controlplane.core.keyring import KeyInventory
 from controlplane.core.redacted import SecretBytes
 from controlplane.core.sealing import ALL_SCHEMES, KeyClass, KeyPhase, Scheme
 
@@ -116,15 +116,6 @@ def load_key_directory(path: Path, unlock: Unlock = NOTHING) -> LoadedKeys:
     if not files:
         raise ConfigurationError(f"{path} has no key files: make them with `certplane keys generate --serve-dir DIR --worker-dir DIR`")
     return LoadedKeys(path, tuple(files))
-
-
-def check_role(keys: LoadedKeys, role: Role) -> None:
-    """Checks that a directory suits a role; see `core.keyring.check_role`.
-
-    Raises:
-        ConfigurationError: it does not.
-    """
-    keyring.check_role(keys.inventory, role)
 
 
 def _key_paths(directory: Path) -> Iterator[Path]:

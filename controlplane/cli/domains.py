@@ -12,11 +12,11 @@ from typing import Any, Final
 
 import click
 import grpc
-from google.protobuf.json_format import MessageToDict
 
 from controlplane.api.certplane.v1 import domain_pb2, domain_service_pb2
 from controlplane.cli.api_client import CALL_SECONDS, ApiSettings, api_command, api_options, connected
 from controlplane.cli.domain_text import describe, problem_words, short_name, state_words, table
+from controlplane.cli.json_output import as_json, print_list
 from controlplane.cli.options import Duration, option
 
 _PREFIX: Final = "domains/"
@@ -80,7 +80,7 @@ def list_domains(settings: ApiSettings, filter_text: str, page_size: int) -> Non
     with connected(settings) as stub:
         pages = _pages(stub, filter_text, page_size)
         if settings.json:
-            _list_as_json(pages)
+            print_list("domains", pages)
             return
         lines = 0
         for line in table(page for page in pages if page):
@@ -141,7 +141,7 @@ def watch(settings: ApiSettings, names: Sequence[str], resume_token: str) -> Non
         call = stub.WatchDomains(request)
         with _cancelled_by_interrupt(call) as interrupted:
             for response in call:
-                click.echo(_json(response, indent=None) if settings.json else _watch_line(response))
+                click.echo(as_json(response, indent=None) if settings.json else _watch_line(response))
         if interrupted:
             raise SystemExit(130)
 
@@ -210,18 +210,8 @@ def _pages(stub: Any, filter_text: str, page_size: int) -> Iterator[Sequence[dom
             return
 
 
-def _list_as_json(pages: Iterator[Sequence[domain_pb2.Domain]]) -> None:
-    """Prints `{"domains": [...]}` piece by piece, one domain a line."""
-    opening = '{"domains": [\n'
-    for page in pages:
-        for domain in page:
-            click.echo(opening + _json(domain, indent=None), nl=False)
-            opening = ",\n"
-    click.echo('{"domains": []}' if opening.startswith("{") else "\n]}")
-
-
 def _show(settings: ApiSettings, domain: domain_pb2.Domain) -> None:
-    click.echo(_json(domain) if settings.json else describe(domain))
+    click.echo(as_json(domain) if settings.json else describe(domain))
 
 
 def _watch_line(response: domain_service_pb2.WatchDomainsResponse) -> str:
@@ -234,10 +224,6 @@ def _watch_line(response: domain_service_pb2.WatchDomainsResponse) -> str:
             return f"{response.deleted.removeprefix(_PREFIX)}: deleted"
         case _:
             return "-- that is all there is now; changes follow --"
-
-
-def _json(message: Any, indent: int | None = 2) -> str:
-    return json.dumps(MessageToDict(message), indent=indent)
 
 
 def _resource(name: str) -> str:

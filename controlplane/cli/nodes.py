@@ -11,6 +11,7 @@ from google.protobuf.json_format import MessageToDict
 from controlplane.api.certplane.v1 import fleet_pb2, fleet_service_pb2
 from controlplane.cli.api_client import CALL_SECONDS, ApiSettings, api_command, api_options
 from controlplane.cli.fleet_client import PREFIX, fleet_connected, node_secrets
+from controlplane.cli.json_output import as_json, print_list
 from controlplane.cli.node_text import describe, table
 from controlplane.cli.options import option
 
@@ -29,7 +30,7 @@ def list_nodes(settings: ApiSettings, page_size: int) -> None:
     with fleet_connected(settings) as stub:
         pages = _pages(stub, page_size)
         if settings.json:
-            _list_as_json(pages)
+            print_list("nodes", pages)
             return
         lines = 0
         for line in table(page for page in pages if page):
@@ -46,7 +47,7 @@ def get(settings: ApiSettings, node: str) -> None:
     """Show the node NODE: its id, or its resource name."""
     with fleet_connected(settings) as stub:
         found = stub.GetNode(fleet_service_pb2.GetNodeRequest(name=resource_name(node)), timeout=CALL_SECONDS)
-    click.echo(json.dumps(MessageToDict(found), indent=2) if settings.json else describe(found))
+    click.echo(as_json(found) if settings.json else describe(found))
 
 
 @nodes.command()
@@ -77,13 +78,3 @@ def _pages(stub: Any, page_size: int) -> Iterator[Sequence[fleet_pb2.Node]]:
         token = response.next_page_token
         if not token:
             return
-
-
-def _list_as_json(pages: Iterator[Sequence[fleet_pb2.Node]]) -> None:
-    """Prints `{"nodes": [...]}` piece by piece, one node a line."""
-    opening = '{"nodes": [\n'
-    for page in pages:
-        for node in page:
-            click.echo(opening + json.dumps(MessageToDict(node)), nl=False)
-            opening = ",\n"
-    click.echo('{"nodes": []}' if opening.startswith("{") else "\n]}")

@@ -3,12 +3,11 @@
 from datetime import UTC, datetime
 from typing import Final, cast
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from controlplane.api.certplane.v1 import domain_pb2, domain_service_pb2
 from controlplane.core.errors import FieldViolation, InvalidArgument
 from controlplane.core.managed_domain import Actor, Domain, DomainState, Problem
 from controlplane.core.names import domain_resource_name
+from controlplane.endpoints.timestamps import timestamp
 from controlplane.usecases.domain_validation import NewDomain
 from controlplane.usecases.domain_watch import DomainGone, DomainSeen, WatchEvent
 
@@ -56,19 +55,19 @@ def domain_message(domain: Domain) -> domain_pb2.Domain:
         reconciling=status.reconciling,
         certificate=status.certificate_id and f"certificates/{status.certificate_id}",
         serial_number=status.serial_number,
-        issue_time=_timestamp(status.issue_time),
-        expire_time=_timestamp(status.expire_time),
-        renew_time=_timestamp(status.renew_time),
-        next_attempt_time=_timestamp(status.next_attempt_time),
+        issue_time=timestamp(status.issue_time),
+        expire_time=timestamp(status.expire_time),
+        renew_time=timestamp(status.renew_time),
+        next_attempt_time=timestamp(status.next_attempt_time),
         attempt_count=status.attempt_count,
         last_error=None if status.last_error is None else _error_message(status.last_error),
         omitted_names=[name.value for name in status.omitted_names],
         current_step=status.current_step,
-        create_time=_timestamp(spec.create_time),
+        create_time=timestamp(spec.create_time),
         etag=domain.etag,
         sealing_scheme=domain.scheme.name if domain.scheme is not None else "",
         serving_error=None if domain.serving_problem is None else _error_message(domain.serving_problem),
-        requested_renewal_time=_timestamp(domain.requested_renewal_time),
+        requested_renewal_time=timestamp(domain.requested_renewal_time),
     )
 
 
@@ -90,14 +89,6 @@ def _error_message(problem: Problem) -> domain_pb2.DomainError:
         type=problem.type,
         detail=problem.detail,
         must_act=_ACTORS[problem.must_act],
-        time=_timestamp(problem.time),
+        time=timestamp(problem.time),
         failed_name=problem.failed_name,
     )
-
-
-def _timestamp(moment: datetime | None) -> Timestamp | None:
-    if moment is None:
-        return None
-    message = Timestamp()
-    message.FromDatetime(moment.astimezone(UTC))
-    return message

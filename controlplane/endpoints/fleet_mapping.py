@@ -1,13 +1,11 @@
 """From the values of the fleet to the messages of certplane.v1."""
 
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
 from typing import Final
-
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from controlplane.api.certplane.v1 import fleet_pb2
 from controlplane.core.node import NodeConnection, NodeStatus, ReplicaStatus, node_resource_name
+from controlplane.endpoints.timestamps import timestamp
 from controlplane.usecases.fleet import NodeView
 
 _MOST_IDENTITIES: Final = 16
@@ -22,8 +20,8 @@ def node_message(node: NodeView) -> fleet_pb2.Node:
         node_id=node.node_id,
         cluster=newest.cluster,
         connected=node.connected,
-        connect_time=_timestamp(min(status.connect_time for status in statuses)),
-        last_seen_time=_timestamp(node.seen_time),
+        connect_time=timestamp(min(status.connect_time for status in statuses)),
+        last_seen_time=timestamp(node.seen_time),
         replicas=sorted(node.statuses),
         identities=_distinct(name for status in statuses for name in status.identities)[:_MOST_IDENTITIES],
         variants=sorted({variant for status in statuses for variant in status.variants}),
@@ -42,8 +40,8 @@ def replica_message(replica: ReplicaStatus) -> fleet_pb2.Replica:
     """Returns a replica as clients see it."""
     return fleet_pb2.Replica(
         replica=replica.replica,
-        start_time=_timestamp(replica.start_time),
-        last_seen_time=_timestamp(replica.seen_time),
+        start_time=timestamp(replica.start_time),
+        last_seen_time=timestamp(replica.seen_time),
         connected_nodes=replica.nodes,
         streams=replica.streams,
         secrets_held=replica.secrets_held,
@@ -56,7 +54,7 @@ def _connection_message(replica: str, connection: NodeConnection) -> fleet_pb2.N
         replica=replica,
         variant=connection.variant,
         identities=connection.identities,
-        connect_time=_timestamp(connection.connect_time),
+        connect_time=timestamp(connection.connect_time),
         secrets_held=connection.secrets_held,
         acks=connection.acks,
         nacks=connection.nacks,
@@ -71,9 +69,3 @@ def _refused(statuses: Iterable[NodeStatus]) -> Iterator[fleet_pb2.RefusedSecret
 
 def _distinct(names: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(names))
-
-
-def _timestamp(moment: datetime) -> Timestamp:
-    message = Timestamp()
-    message.FromDatetime(moment.astimezone(UTC))
-    return message

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from controlplane.adapters.key_file_format import RecordKeyFile, parse_key_file
-from controlplane.adapters.key_files import LoadedKeys, check_role, load_key_directory
+from controlplane.adapters.key_files import LoadedKeys, load_key_directory
 from controlplane.adapters.key_generation import KeyKind, add_recipient_key, add_record_key, generate_role_directories
 from controlplane.core.errors import ConfigurationError, SealingError
 from controlplane.core.key_protection import Unlock
-from controlplane.core.keyring import Role, check_pair
+from controlplane.core.keyring import Role, check_pair, check_role
 from controlplane.core.redacted import SecretBytes
 from controlplane.core.sealing import KeyClass, KeyPhase, Scheme, SealContext
 
@@ -55,8 +55,8 @@ def edit(path: Path, change: Callable[[str], str]) -> None:
 def test_new_directories_suit_their_roles_and_each_other(tmp_path: Path, scheme: Scheme) -> None:
     """What `generate` makes lets both roles start, with keys that fit."""
     serve, worker = (load_key_directory(path) for path in installation(tmp_path, scheme))
-    check_role(serve, Role.SERVE)
-    check_role(worker, Role.WORKER)
+    check_role(serve.inventory, Role.SERVE)
+    check_role(worker.inventory, Role.WORKER)
     check_pair(serve.inventory, worker.inventory)
     assert (frozenset({KeyClass.LEAF}), frozenset({KeyClass.ACCOUNT})) == (serve.private_classes(), worker.private_classes())
     assert {scheme} == {key.scheme for keys in (serve, worker) for key in (*keys.inventory.private, *keys.inventory.public)}
@@ -94,9 +94,9 @@ def test_a_role_refuses_the_directory_of_the_other(tmp_path: Path) -> None:
     """Directories that were exchanged stop both roles."""
     serve, worker = (load_key_directory(path) for path in installation(tmp_path))
     with pytest.raises(ConfigurationError, match=re.escape(f"{tmp_path}/worker holds the private `account` key")):
-        check_role(worker, Role.SERVE)
+        check_role(worker.inventory, Role.SERVE)
     with pytest.raises(ConfigurationError, match=re.escape(f"{tmp_path}/serve holds the private `leaf` key")):
-        check_role(serve, Role.WORKER)
+        check_role(serve.inventory, Role.WORKER)
 
 
 @pytest.mark.parametrize("bits", [0o640, 0o604, 0o660, 0o610, 0o644])
@@ -144,7 +144,7 @@ def test_hidden_entries_are_left_alone_and_links_are_followed(tmp_path: Path) ->
     for path in list(serve.glob("*.pem")):
         path.rename(hidden / path.name)
         path.symlink_to(hidden / path.name)
-    check_role(load_key_directory(serve), Role.SERVE)
+    check_role(load_key_directory(serve).inventory, Role.SERVE)
 
 
 def test_what_is_no_key_file_is_refused(tmp_path: Path) -> None:
@@ -231,7 +231,7 @@ def test_line_ends_of_another_system_do_no_harm(tmp_path: Path) -> None:
     serve, _ = installation(tmp_path)
     for path in serve.iterdir():
         path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
-    check_role(load_key_directory(serve), Role.SERVE)
+    check_role(load_key_directory(serve).inventory, Role.SERVE)
 
 
 @schemes
@@ -240,7 +240,7 @@ def test_a_prepared_key_opens_before_anything_is_sealed_to_it(tmp_path: Path, sc
     serve_dir, worker_dir = installation(tmp_path)
     (private, public) = add_recipient_key(KeyClass.LEAF, KeyKind(scheme), NOW, private_dir=serve_dir, public_dir=worker_dir)
     serve, worker = load_key_directory(serve_dir), load_key_directory(worker_dir)
-    check_role(worker, Role.WORKER)
+    check_role(worker.inventory, Role.WORKER)
     old = worker.sealer().seal(SECRET, LEAF)
     assert old.recipient_key_id not in private.name
 
