@@ -14,8 +14,9 @@ from acme import challenges, messages
 from josepy.json_util import decode_b64jose, encode_b64jose
 
 from controlplane.adapters.acme_account import AcmeAccount, is_lost
-from controlplane.adapters.acme_replies import authorization_of, chain_of, order_of
+from controlplane.adapters.acme_replies import authorization_of, chain_of, order_of, renewal_info_of
 from controlplane.adapters.acme_transport import MOST_IN_FLIGHT, AcmeTransport, Reply
+from controlplane.core.failure import ACME
 from controlplane.core.ports import (
     AccountStore,
     AcmeError,
@@ -24,6 +25,7 @@ from controlplane.core.ports import (
     Opener,
     RemoteAuthorization,
     RemoteOrder,
+    RenewalInfo,
     Sealer,
 )
 from controlplane.core.redacted import SecretBytes
@@ -83,10 +85,17 @@ class AcmeClient:
         """Opens or makes the account, which every other call does at need; returns its URL."""
         return (await self._account.ensure()).url
 
-    async def new_order(self, names: Sequence[str]) -> RemoteOrder:
+    async def profiles(self) -> frozenset[str]:
+        """See `CertificateAuthority.profiles`."""
+        return frozenset(await self._in_thread(self._transport.profiles))
+
+    async def new_order(self, names: Sequence[str], *, profile: str = "", replaces: str = "") -> RemoteOrder:
         """See `CertificateAuthority.new_order`."""
         identifiers = [messages.Identifier(typ=messages.IDENTIFIER_FQDN, value=name) for name in names]
-        payload = messages.NewOrder(identifiers=identifiers).to_json()
+        payload = messages.NewOrder(identifiers=identifiers, profile=profile or None).to_json()
+        if replaces:
+            # RFC 9773 section 5: only for a CA that knows of it, since others may refuse what they do not know (RFC 8555 section 7.4).
+            payload |= {"replaces": replaces} if await self._in_thread(self._transport.offers, "renewalInfo") else {}
         reply = await self._request(self._transport.post_to_resource, "new_order", "newOrder", payload)
         if not reply.location:
             raise AcmeUnreachable("newOrder gave no order URL", sent=True)
@@ -117,6 +126,22 @@ class AcmeClient:
     async def download(self, certificate_url: str) -> tuple[bytes, ...]:
         """See `CertificateAuthority.download`."""
         return chain_of((await self._request(self._transport.post, "certificate", certificate_url, None)).body)
+
+    async def renewal_info(self, certificate_id: str) -> RenewalInfo | None:
+        """See `CertificateAuthority.renewal_info`."""
+        if not await self._in_thread(self._transport.offers, "renewalInfo"):
+            return None
+        reply = await self._in_thread(self._transport.get_below, "renewal_info", "renewalInfo", certificate_id)
+        return renewal_info_of(reply.body, reply.retry_after)
+
+    async def revoke(self, leaf: bytes, reason: int) -> None:
+        """See `CertificateAuthority.revoke`."""
+        payload = {"certificate": encode_b64jose(leaf), "reason": reason}
+        try:
+            await self._request(self._transport.post_to_resource, "revoke", "revokeCert", payload)
+        except AcmeError as error:
+            if error.problem.type != f"{ACME}alreadyRevoked":
+                raise
 
     async def key_authorization(self, token: str) -> SecretBytes:
         """See `CertificateAuthority.key_authorization`."""

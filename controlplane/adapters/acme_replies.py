@@ -13,7 +13,7 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from controlplane.core.ports import AcmeProblem, AcmeUnreachable, RemoteAuthorization, RemoteOrder
+from controlplane.core.ports import AcmeProblem, AcmeUnreachable, RemoteAuthorization, RemoteOrder, RenewalInfo
 
 _LONGEST_RETRY_AFTER = 7 * 24 * 3600.0
 _DEEPEST_SUBPROBLEMS = 1
@@ -104,6 +104,17 @@ def authorization_of(url: str, body: bytes) -> RemoteAuthorization:
         token=_text(http, "token"),
         error=None if error is None else problem_of(error),
     )
+
+
+def renewal_info_of(body: bytes, wait: float | None) -> RenewalInfo:
+    """Returns a renewal window (RFC 9773 section 4.2)."""
+    document = parse_json(body, "renewalInfo")
+    window = document.get("suggestedWindow")
+    start = _time(_text(window, "start")) if isinstance(window, dict) else None
+    end = _time(_text(window, "end")) if isinstance(window, dict) else None
+    if start is None or end is None:
+        raise AcmeUnreachable("the reply is not a renewal window", sent=True)
+    return RenewalInfo(start, end, _text(document, "explanationURL"), wait)
 
 
 def chain_of(body: bytes) -> tuple[bytes, ...]:

@@ -9,7 +9,7 @@ import re
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,14 +115,28 @@ class AcmeTransport:
 
     def resource(self, name: str) -> str:
         """Returns the URL of a resource of the directory, such as `newOrder`; the directory is read once."""
-        directory = self._directory
-        if directory is None:
-            reply, _ = self._send("directory", "GET", self.directory_url)
-            directory = self._directory = parse_json(reply.body, "the directory")
-        url = directory.get(name)
+        url = self._read_directory().get(name)
         if not isinstance(url, str):
             raise AcmeUnreachable(f"the directory has no {name}", sent=True)
         return url
+
+    def offers(self, name: str) -> bool:
+        """Whether the directory has a resource that not every CA has, such as `renewalInfo`."""
+        return isinstance(self._read_directory().get(name), str)
+
+    def profiles(self) -> Sequence[str]:
+        """Returns the names of the profiles in the directory's `meta` (draft-ietf-acme-profiles section 3)."""
+        meta = self._read_directory().get("meta")
+        offered = meta.get("profiles") if isinstance(meta, dict) else None
+        return tuple(offered) if isinstance(offered, dict) else ()
+
+    def get_below(self, endpoint: str, name: str, path: str) -> Reply:
+        """Reads what is below a resource of the directory with a plain GET (RFC 9773 section 4.1)."""
+        try:
+            reply, _ = self._send(endpoint, "GET", f"{self.resource(name).rstrip('/')}/{path}")
+        except _Refused as refused:
+            raise AcmeError(refused.problem) from None
+        return reply
 
     def post(self, endpoint: str, url: str, payload: Mapping[str, Any] | None, key: JWK, kid: str | None) -> Reply:
         """Sends a signed request.
@@ -163,6 +177,13 @@ class AcmeTransport:
         with self._lock:
             if self._connections is not None:
                 self._connections.clear()
+
+    def _read_directory(self) -> Mapping[str, Any]:
+        directory = self._directory
+        if directory is None:
+            reply, _ = self._send("directory", "GET", self.directory_url)
+            directory = self._directory = parse_json(reply.body, "the directory")
+        return directory
 
     def _new_nonce(self) -> str:
         _, nonce = self._send("new_nonce", "HEAD", self.resource("newNonce"))

@@ -43,6 +43,9 @@ def encode_record(record: CertificateRecord, authenticator: RecordAuthenticator)
         sealed_leaf_key=encode_envelope(record.sealed_leaf_key),
         spki_digest=record.spki_digest,
         tenant=record.tenant,
+        directory_url=record.directory_url,
+        account_url=record.account_url,
+        profile=record.profile,
     )
     encode_certificate_times(message, record.not_before, record.not_after, record.issue_time)
     return authenticator.wrap(KIND, record.fqdn, message.SerializeToString())
@@ -129,6 +132,9 @@ class CertificateCodec:
                 not_after=not_after,
                 issue_time=issued,
                 tenant=sys.intern(message.tenant),
+                directory_url=sys.intern(message.directory_url),
+                account_url=sys.intern(message.account_url),
+                profile=sys.intern(message.profile),
             )
         return records
 

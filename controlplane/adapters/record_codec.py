@@ -6,7 +6,16 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from controlplane.api.certplane.store.v1 import account_pb2, certificate_pb2, domain_pb2, envelope_pb2, order_pb2, token_pb2
 from controlplane.core.errors import RecordRejected
-from controlplane.core.managed_domain import Actor, DomainSpec, DomainState, DomainStatus, Problem
+from controlplane.core.managed_domain import (
+    Actor,
+    DomainSpec,
+    DomainState,
+    DomainStatus,
+    PauseReason,
+    Problem,
+    RenewalWindow,
+    Revocation,
+)
 from controlplane.core.names import DomainName
 from controlplane.core.order import OrderRecord, Phase
 from controlplane.core.ports import AccountRecord, TokenRecord
@@ -71,10 +80,15 @@ def encode_spec(spec: DomainSpec) -> bytes:
         additional_names=[name.value for name in spec.additional_names],
         labels=dict(spec.labels),
         create_request_id=spec.create_request_id,
+        renewal_replacement=spec.renewal_replacement,
     )
     _put_time(message.create_time, spec.create_time)
     _put_time(message.renewal_request_time, spec.renewal_request_time)
     _put_time(message.renewal_not_before, spec.renewal_not_before)
+    if spec.revocation is not None:
+        message.revocation.certificate_id = spec.revocation.certificate_id
+        message.revocation.reason = spec.revocation.reason
+        _put_time(message.revocation.request_time, spec.revocation.request_time)
     return message.SerializeToString(deterministic=True)
 
 
@@ -91,7 +105,13 @@ def decode_spec(data: bytes) -> DomainSpec:
         create_request_id=message.create_request_id,
         renewal_request_time=_get_time(message.renewal_request_time) if message.HasField("renewal_request_time") else None,
         renewal_not_before=_get_time(message.renewal_not_before) if message.HasField("renewal_not_before") else None,
+        renewal_replacement=message.renewal_replacement,
+        revocation=_decode_revocation(message.revocation) if message.HasField("revocation") else None,
     )
+
+
+def _decode_revocation(message: domain_pb2.Revocation) -> Revocation:
+    return Revocation(message.certificate_id, message.reason, _get_time(message.request_time))
 
 
 def encode_status(status: DomainStatus) -> bytes:
@@ -104,12 +124,20 @@ def encode_status(status: DomainStatus) -> bytes:
         serial_number=status.serial_number,
         attempt_count=status.attempt_count,
         omitted_names=[name.value for name in status.omitted_names],
+        certificate_authority=status.certificate_authority,
+        refusing_authorities=status.refusing_authorities,
+        pause_reason=status.pause_reason or 0,
     )
     _put_time(message.issue_time, status.issue_time)
     _put_time(message.expire_time, status.expire_time)
     _put_time(message.renew_time, status.renew_time)
     _put_time(message.next_attempt_time, status.next_attempt_time)
     _put_time(message.renewal_done_time, status.renewal_done_time)
+    _put_time(message.departed_time, status.departed_time)
+    _put_time(message.checked_time, status.checked_time)
+    _put_time(message.revocation_done_time, status.revocation_done_time)
+    if status.renewal_window is not None:
+        _encode_window(message.renewal_window, status.renewal_window)
     if status.last_error is not None:
         error = status.last_error
         message.last_error.type = error.type
@@ -144,6 +172,32 @@ def decode_status(data: bytes) -> DomainStatus:
         else None,
         omitted_names=tuple(DomainName(name) for name in message.omitted_names),
         renewal_done_time=time("renewal_done_time"),
+        renewal_window=_decode_window(message.renewal_window) if message.HasField("renewal_window") else None,
+        certificate_authority=message.certificate_authority,
+        refusing_authorities=tuple(message.refusing_authorities),
+        departed_time=time("departed_time"),
+        checked_time=time("checked_time"),
+        pause_reason=PauseReason(message.pause_reason) if message.pause_reason else None,
+        revocation_done_time=time("revocation_done_time"),
+    )
+
+
+def _encode_window(message: domain_pb2.RenewalWindow, window: RenewalWindow) -> None:
+    message.certificate_id, message.explanation_url = window.certificate_id, window.explanation_url
+    _put_time(message.start, window.start)
+    _put_time(message.end, window.end)
+    _put_time(message.selected_time, window.selected_time)
+    _put_time(message.poll_time, window.poll_time)
+
+
+def _decode_window(message: domain_pb2.RenewalWindow) -> RenewalWindow:
+    return RenewalWindow(
+        message.certificate_id,
+        _get_time(message.start),
+        _get_time(message.end),
+        _get_time(message.selected_time),
+        _get_time(message.poll_time),
+        message.explanation_url,
     )
 
 
@@ -159,6 +213,9 @@ def encode_order(order: OrderRecord) -> bytes:
         finalize_url=order.finalize_url,
         authorization_urls=order.authorization_urls,
         tokens=order.tokens,
+        account_url=order.account_url,
+        replaces=order.replaces,
+        profile=order.profile,
     )
     _put_time(message.start_time, order.start_time)
     _put_time(message.expire_time, order.expire_time)
@@ -180,6 +237,9 @@ def decode_order(data: bytes) -> OrderRecord:
         authorization_urls=tuple(message.authorization_urls),
         expire_time=_get_time(message.expire_time) if message.HasField("expire_time") else None,
         tokens=tuple(message.tokens),
+        account_url=message.account_url,
+        replaces=message.replaces,
+        profile=message.profile,
     )
 
 

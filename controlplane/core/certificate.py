@@ -15,7 +15,8 @@ class CertificateRecord:
 
     `intermediates` are the DER certificates above the leaf, in chain order; the store keeps each once for all domains.
     `generation` grows with every certificate that a shard of the store takes. `tenant` is whose the domain was when the certificate
-    was issued; empty in records of versions that did not write it.
+    was issued. `directory_url` and `account_url` say which CA issued it to which ACME account, `profile` as what (empty: the CA's default).
+    All four are empty in records of versions that did not write them.
     """
 
     id: str
@@ -30,6 +31,9 @@ class CertificateRecord:
     not_after: datetime
     issue_time: datetime
     tenant: str = ""
+    directory_url: str = ""
+    account_url: str = ""
+    profile: str = ""
 
     @property
     def version(self) -> str:

@@ -32,6 +32,39 @@ class Actor(IntEnum):
     NOBODY = 4
 
 
+class PauseReason(IntEnum):
+    """Values of `certplane.v1.Domain.PauseReason`."""
+
+    DEPARTED = 1
+    """Its DNS points elsewhere; it comes back by itself."""
+    REQUESTED = 2
+
+
+@dataclass(frozen=True, slots=True)
+class RenewalWindow:
+    """When a CA suggests to renew a certificate (RFC 9773 section 4.2).
+
+    `selected_time` is a random moment in the window, chosen once and kept while the window stays the same; `poll_time` is when the CA is
+    to be asked again.
+    """
+
+    certificate_id: str
+    start: datetime
+    end: datetime
+    selected_time: datetime
+    poll_time: datetime
+    explanation_url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """A certificate that somebody wants revoked, for a reason of RFC 5280 section 5.3.1."""
+
+    certificate_id: str
+    reason: int
+    request_time: datetime
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """Why an attempt failed.
@@ -49,7 +82,10 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class DomainSpec:
-    """What was asked for."""
+    """What was asked for.
+
+    `renewal_replacement` is the replacement that asked for the renewal, empty when it was asked for by itself.
+    """
 
     fqdn: DomainName
     uid: str
@@ -60,6 +96,8 @@ class DomainSpec:
     create_request_id: str = ""
     renewal_request_time: datetime | None = None
     renewal_not_before: datetime | None = None
+    renewal_replacement: str = ""
+    revocation: Revocation | None = None
 
     @property
     def all_names(self) -> tuple[DomainName, ...]:
@@ -72,6 +110,8 @@ class DomainStatus:
     """Where the domain stands.
 
     `current_step` is empty at rest, else `preflight`, `order`, `challenge`, `finalize`, or `download` while the CA takes its time to sign.
+    `certificate_authority` names the CA that issued the certificate in force, `refusing_authorities` those that refuse the domain by
+    policy. `departed_time` is since when checks find that the domain points elsewhere, `checked_time` when it was last checked.
     """
 
     state: DomainState = DomainState.PENDING
@@ -87,6 +127,13 @@ class DomainStatus:
     last_error: Problem | None = None
     omitted_names: tuple[DomainName, ...] = ()
     renewal_done_time: datetime | None = None
+    renewal_window: RenewalWindow | None = None
+    certificate_authority: str = ""
+    refusing_authorities: tuple[str, ...] = ()
+    departed_time: datetime | None = None
+    checked_time: datetime | None = None
+    pause_reason: PauseReason | None = None
+    revocation_done_time: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +159,12 @@ class Domain:
         """Whether somebody asked for a renewal that no certificate has satisfied yet."""
         asked, done = self.spec.renewal_request_time, self.status.renewal_done_time
         return asked is not None and (done is None or done < asked)
+
+    @property
+    def pending_revocation(self) -> Revocation | None:
+        """The revocation that was asked for and not carried out yet."""
+        asked, done = self.spec.revocation, self.status.revocation_done_time
+        return asked if asked is not None and (done is None or done < asked.request_time) else None
 
     @property
     def requested_renewal_time(self) -> datetime | None:

@@ -20,7 +20,11 @@ class Phase(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class OrderRecord:
-    """An ACME order in progress (RFC 8555 section 7.1.3), kept with its domain so that any worker can go on with it."""
+    """An ACME order in progress (RFC 8555 section 7.1.3), kept with its domain so that any worker can go on with it.
+
+    `replaces` is the certificate that it replaces as the CA names it (RFC 9773 section 4.1), empty for none; `profile` the one asked for,
+    empty for the CA's default.
+    """
 
     phase: Phase
     names: tuple[str, ...]
@@ -33,3 +37,6 @@ class OrderRecord:
     authorization_urls: tuple[str, ...] = ()
     expire_time: datetime | None = None
     tokens: tuple[str, ...] = ()
+    account_url: str = ""
+    replaces: str = ""
+    profile: str = ""

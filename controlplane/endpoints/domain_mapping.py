@@ -5,7 +5,7 @@ from typing import Final, cast
 
 from controlplane.api.certplane.v1 import domain_pb2, domain_service_pb2
 from controlplane.core.errors import FieldViolation, InvalidArgument
-from controlplane.core.managed_domain import Actor, Domain, DomainState, Problem
+from controlplane.core.managed_domain import Actor, Domain, DomainState, PauseReason, Problem, RenewalWindow
 from controlplane.core.names import domain_resource_name
 from controlplane.endpoints.timestamps import timestamp
 from controlplane.usecases.domain_validation import NewDomain
@@ -13,6 +13,11 @@ from controlplane.usecases.domain_watch import DomainGone, DomainSeen, WatchEven
 
 _STATES: Final = {state: cast("domain_pb2.Domain.State", domain_pb2.Domain.State.Value(f"STATE_{state.name}")) for state in DomainState}
 _ACTORS: Final = {actor: cast("domain_pb2.DomainError.Actor", domain_pb2.DomainError.Actor.Value(f"ACTOR_{actor.name}")) for actor in Actor}
+
+_PAUSE_REASONS: Final = {
+    reason: cast("domain_pb2.Domain.PauseReason", domain_pb2.Domain.PauseReason.Value(f"PAUSE_REASON_{reason.name}"))
+    for reason in PauseReason
+}
 
 
 def new_domain(request: domain_service_pb2.CreateDomainRequest) -> NewDomain:
@@ -68,6 +73,10 @@ def domain_message(domain: Domain) -> domain_pb2.Domain:
         sealing_scheme=domain.scheme.name if domain.scheme is not None else "",
         serving_error=None if domain.serving_problem is None else _error_message(domain.serving_problem),
         requested_renewal_time=timestamp(domain.requested_renewal_time),
+        certificate_authority=status.certificate_authority,
+        renewal_window=None if status.renewal_window is None else _window_message(status.renewal_window),
+        pause_reason=_PAUSE_REASONS[status.pause_reason] if status.pause_reason is not None else None,
+        departed_time=timestamp(status.departed_time),
     )
 
 
@@ -82,6 +91,15 @@ def watch_message(event: WatchEvent) -> domain_service_pb2.WatchDomainsResponse:
             return domain_service_pb2.WatchDomainsResponse(
                 snapshot_complete=domain_service_pb2.SnapshotComplete(), snapshot=True, resume_token=event.resume_token
             )
+
+
+def _window_message(window: RenewalWindow) -> domain_pb2.RenewalWindow:
+    return domain_pb2.RenewalWindow(
+        start=timestamp(window.start),
+        end=timestamp(window.end),
+        selected_time=timestamp(window.selected_time),
+        explanation_url=window.explanation_url,
+    )
 
 
 def _error_message(problem: Problem) -> domain_pb2.DomainError:

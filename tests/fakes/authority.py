@@ -6,7 +6,15 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from controlplane.core.ports import AcmeError, AcmeProblem, AcmeUnreachable, CertificateAuthority, RemoteAuthorization, RemoteOrder
+from controlplane.core.ports import (
+    AcmeError,
+    AcmeProblem,
+    AcmeUnreachable,
+    CertificateAuthority,
+    RemoteAuthorization,
+    RemoteOrder,
+    RenewalInfo,
+)
 from controlplane.core.redacted import SecretBytes
 
 T = TypeVar("T")
@@ -37,10 +45,27 @@ class FaultyAuthority:
         """See `CertificateAuthority`."""
         return self.real.directory_url
 
-    async def new_order(self, names: Sequence[str]) -> RemoteOrder:
+    @property
+    def account_url(self) -> str:
+        """See `CertificateAuthority`."""
+        return self.real.account_url
+
+    async def profiles(self) -> frozenset[str]:
+        """See `CertificateAuthority`."""
+        return await self.real.profiles()
+
+    async def new_order(self, names: Sequence[str], *, profile: str = "", replaces: str = "") -> RemoteOrder:
         """See `CertificateAuthority`."""
         self.ordered.append(tuple(names))
-        return await self._pass("new_order", self._noted(tuple(names)))
+        return await self._pass("new_order", self._noted(tuple(names), profile, replaces))
+
+    async def renewal_info(self, certificate_id: str) -> RenewalInfo | None:
+        """See `CertificateAuthority`."""
+        return await self._pass("renewal_info", self.real.renewal_info(certificate_id))
+
+    async def revoke(self, leaf: bytes, reason: int) -> None:
+        """See `CertificateAuthority`."""
+        await self._pass("revoke", self.real.revoke(leaf, reason))
 
     async def order(self, url: str) -> RemoteOrder:
         """See `CertificateAuthority`."""
@@ -74,8 +99,8 @@ class FaultyAuthority:
             return order
         return replace(order, status="processing", certificate_url="")
 
-    async def _noted(self, names: tuple[str, ...]) -> RemoteOrder:
-        placed = await self.real.new_order(names)
+    async def _noted(self, names: tuple[str, ...], profile: str, replaces: str) -> RemoteOrder:
+        placed = await self.real.new_order(names, profile=profile, replaces=replaces)
         self.order_urls.append(placed.url)
         return placed
 

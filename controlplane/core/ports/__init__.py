@@ -11,6 +11,7 @@ from controlplane.core.ports.authority import (
     CertificateAuthority,
     RemoteAuthorization,
     RemoteOrder,
+    RenewalInfo,
 )
 from controlplane.core.ports.changes import ALL_KINDS, ChangeFeed, ChangeKind, ChangesLost, DomainChanged
 from controlplane.core.ports.clock import Clock
@@ -57,6 +58,7 @@ __all__ = [
     "RecordAuthenticator",
     "RemoteAuthorization",
     "RemoteOrder",
+    "RenewalInfo",
     "ReplicaReports",
     "SealedPage",
     "SealedRecord",

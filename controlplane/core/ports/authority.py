@@ -39,6 +39,19 @@ class RemoteAuthorization:
 
 
 @dataclass(frozen=True, slots=True)
+class RenewalInfo:
+    """When the CA suggests to renew a certificate (RFC 9773 section 4.2), as sent: nothing is checked yet.
+
+    `retry_after` is when to ask again, in seconds, if the CA said so.
+    """
+
+    start: datetime
+    end: datetime
+    explanation_url: str = ""
+    retry_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class AcmeProblem:
     """A problem document (RFC 7807, RFC 8555 section 6.7), with what HTTP said beside it.
 
@@ -80,8 +93,37 @@ class CertificateAuthority(Protocol):
         """The directory's URL."""
         ...
 
-    async def new_order(self, names: Sequence[str]) -> RemoteOrder:
-        """Places an order (RFC 8555 section 7.4)."""
+    @property
+    def account_url(self) -> str:
+        """The account's URL, as CAA's `accounturi` names it (RFC 8657); empty as long as the account was not needed."""
+        ...
+
+    async def profiles(self) -> frozenset[str]:
+        """Returns the names of the profiles that the directory offers (draft-ietf-acme-profiles); none without any."""
+        ...
+
+    async def new_order(self, names: Sequence[str], *, profile: str = "", replaces: str = "") -> RemoteOrder:
+        """Places an order (RFC 8555 section 7.4).
+
+        Args:
+            names: what for.
+            profile: of those that the directory offers; empty: the CA's default.
+            replaces: the certificate that this one will replace (RFC 9773 section 5); empty, or ignored by a CA without ARI: none.
+        """
+        ...
+
+    async def renewal_info(self, certificate_id: str) -> RenewalInfo | None:
+        """Asks when a certificate is to be renewed (RFC 9773 section 4), by its unique identifier (section 4.1).
+
+        Returns None when the directory has no `renewalInfo`.
+        """
+        ...
+
+    async def revoke(self, leaf: bytes, reason: int) -> None:
+        """Revokes a certificate, DER, by the account key (RFC 8555 section 7.6); one that is revoked already counts as done.
+
+        `reason` is a code of RFC 5280 section 5.3.1.
+        """
         ...
 
     async def order(self, url: str) -> RemoteOrder:

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x63\x65rtplane/v1/domain.proto\x12\x0c\x63\x65rtplane.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8a\x07\n\x06\x44omain\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x18\n\x10\x61\x64\x64itional_names\x18\x03 \x03(\t\x12\x30\n\x06labels\x18\x04 \x03(\x0b\x32 .certplane.v1.Domain.LabelsEntry\x12)\n\x05state\x18\x05 \x01(\x0e\x32\x1a.certplane.v1.Domain.State\x12\x13\n\x0breconciling\x18\x06 \x01(\x08\x12\x13\n\x0b\x63\x65rtificate\x18\x07 \x01(\t\x12\x15\n\rserial_number\x18\x08 \x01(\t\x12.\n\nissue_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nrenew_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11next_attempt_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rattempt_count\x18\r \x01(\x05\x12-\n\nlast_error\x18\x0e \x01(\x0b\x32\x19.certplane.v1.DomainError\x12\x15\n\romitted_names\x18\x0f \x03(\t\x12\x14\n\x0c\x63urrent_step\x18\x10 \x01(\t\x12/\n\x0b\x63reate_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x12 \x01(\t\x12\x16\n\x0esealing_scheme\x18\x13 \x01(\t\x12:\n\x16requested_renewal_time\x18\x14 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\rserving_error\x18\x15 \x01(\x0b\x32\x19.certplane.v1.DomainError\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"{\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_PENDING\x10\x01\x12\x10\n\x0cSTATE_ACTIVE\x10\x02\x12\x12\n\x0eSTATE_DEGRADED\x10\x03\x12\x10\n\x0cSTATE_FAILED\x10\x04\x12\x10\n\x0cSTATE_PAUSED\x10\x05\"\x85\x02\n\x0b\x44omainError\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\x12\x31\n\x08must_act\x18\x03 \x01(\x0e\x32\x1f.certplane.v1.DomainError.Actor\x12(\n\x04time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x66\x61iled_name\x18\x05 \x01(\t\"f\n\x05\x41\x63tor\x12\x15\n\x11\x41\x43TOR_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x41\x43TOR_CUSTOMER\x10\x01\x12\x12\n\x0e\x41\x43TOR_OPERATOR\x10\x02\x12\x0c\n\x08\x41\x43TOR_CA\x10\x03\x12\x10\n\x0c\x41\x43TOR_NOBODY\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x63\x65rtplane/v1/domain.proto\x12\x0c\x63\x65rtplane.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xad\t\n\x06\x44omain\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x18\n\x10\x61\x64\x64itional_names\x18\x03 \x03(\t\x12\x30\n\x06labels\x18\x04 \x03(\x0b\x32 .certplane.v1.Domain.LabelsEntry\x12)\n\x05state\x18\x05 \x01(\x0e\x32\x1a.certplane.v1.Domain.State\x12\x13\n\x0breconciling\x18\x06 \x01(\x08\x12\x13\n\x0b\x63\x65rtificate\x18\x07 \x01(\t\x12\x15\n\rserial_number\x18\x08 \x01(\t\x12.\n\nissue_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nrenew_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11next_attempt_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rattempt_count\x18\r \x01(\x05\x12-\n\nlast_error\x18\x0e \x01(\x0b\x32\x19.certplane.v1.DomainError\x12\x15\n\romitted_names\x18\x0f \x03(\t\x12\x14\n\x0c\x63urrent_step\x18\x10 \x01(\t\x12/\n\x0b\x63reate_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x12 \x01(\t\x12\x16\n\x0esealing_scheme\x18\x13 \x01(\t\x12:\n\x16requested_renewal_time\x18\x14 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\rserving_error\x18\x15 \x01(\x0b\x32\x19.certplane.v1.DomainError\x12\x1d\n\x15\x63\x65rtificate_authority\x18\x16 \x01(\t\x12\x33\n\x0erenewal_window\x18\x17 \x01(\x0b\x32\x1b.certplane.v1.RenewalWindow\x12\x36\n\x0cpause_reason\x18\x18 \x01(\x0e\x32 .certplane.v1.Domain.PauseReason\x12\x31\n\rdeparted_time\x18\x19 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"b\n\x0bPauseReason\x12\x1c\n\x18PAUSE_REASON_UNSPECIFIED\x10\x00\x12\x19\n\x15PAUSE_REASON_DEPARTED\x10\x01\x12\x1a\n\x16PAUSE_REASON_REQUESTED\x10\x02\"{\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_PENDING\x10\x01\x12\x10\n\x0cSTATE_ACTIVE\x10\x02\x12\x12\n\x0eSTATE_DEGRADED\x10\x03\x12\x10\n\x0cSTATE_FAILED\x10\x04\x12\x10\n\x0cSTATE_PAUSED\x10\x05\"\xaf\x01\n\rRenewalWindow\x12)\n\x05start\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x03\x65nd\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rselected_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0f\x65xplanation_url\x18\x04 \x01(\t\"\x85\x02\n\x0b\x44omainError\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\x12\x31\n\x08must_act\x18\x03 \x01(\x0e\x32\x1f.certplane.v1.DomainError.Actor\x12(\n\x04time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x66\x61iled_name\x18\x05 \x01(\t\"f\n\x05\x41\x63tor\x12\x15\n\x11\x41\x43TOR_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x41\x43TOR_CUSTOMER\x10\x01\x12\x12\n\x0e\x41\x43TOR_OPERATOR\x10\x02\x12\x0c\n\x08\x41\x43TOR_CA\x10\x03\x12\x10\n\x0c\x41\x43TOR_NOBODY\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,13 +35,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DOMAIN_LABELSENTRY']._loaded_options = None
   _globals['_DOMAIN_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_DOMAIN']._serialized_start=77
-  _globals['_DOMAIN']._serialized_end=983
-  _globals['_DOMAIN_LABELSENTRY']._serialized_start=813
-  _globals['_DOMAIN_LABELSENTRY']._serialized_end=858
-  _globals['_DOMAIN_STATE']._serialized_start=860
-  _globals['_DOMAIN_STATE']._serialized_end=983
-  _globals['_DOMAINERROR']._serialized_start=986
-  _globals['_DOMAINERROR']._serialized_end=1247
-  _globals['_DOMAINERROR_ACTOR']._serialized_start=1145
-  _globals['_DOMAINERROR_ACTOR']._serialized_end=1247
+  _globals['_DOMAIN']._serialized_end=1274
+  _globals['_DOMAIN_LABELSENTRY']._serialized_start=1004
+  _globals['_DOMAIN_LABELSENTRY']._serialized_end=1049
+  _globals['_DOMAIN_PAUSEREASON']._serialized_start=1051
+  _globals['_DOMAIN_PAUSEREASON']._serialized_end=1149
+  _globals['_DOMAIN_STATE']._serialized_start=1151
+  _globals['_DOMAIN_STATE']._serialized_end=1274
+  _globals['_RENEWALWINDOW']._serialized_start=1277
+  _globals['_RENEWALWINDOW']._serialized_end=1452
+  _globals['_DOMAINERROR']._serialized_start=1455
+  _globals['_DOMAINERROR']._serialized_end=1716
+  _globals['_DOMAINERROR_ACTOR']._serialized_start=1614
+  _globals['_DOMAINERROR_ACTOR']._serialized_end=1716
 # @@protoc_insertion_point(module_scope)

@@ -11,7 +11,15 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Domain(_message.Message):
-    __slots__ = ("name", "tenant", "additional_names", "labels", "state", "reconciling", "certificate", "serial_number", "issue_time", "expire_time", "renew_time", "next_attempt_time", "attempt_count", "last_error", "omitted_names", "current_step", "create_time", "etag", "sealing_scheme", "requested_renewal_time", "serving_error")
+    __slots__ = ("name", "tenant", "additional_names", "labels", "state", "reconciling", "certificate", "serial_number", "issue_time", "expire_time", "renew_time", "next_attempt_time", "attempt_count", "last_error", "omitted_names", "current_step", "create_time", "etag", "sealing_scheme", "requested_renewal_time", "serving_error", "certificate_authority", "renewal_window", "pause_reason", "departed_time")
+    class PauseReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        PAUSE_REASON_UNSPECIFIED: _ClassVar[Domain.PauseReason]
+        PAUSE_REASON_DEPARTED: _ClassVar[Domain.PauseReason]
+        PAUSE_REASON_REQUESTED: _ClassVar[Domain.PauseReason]
+    PAUSE_REASON_UNSPECIFIED: Domain.PauseReason
+    PAUSE_REASON_DEPARTED: Domain.PauseReason
+    PAUSE_REASON_REQUESTED: Domain.PauseReason
     class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         STATE_UNSPECIFIED: _ClassVar[Domain.State]
@@ -54,6 +62,10 @@ class Domain(_message.Message):
     SEALING_SCHEME_FIELD_NUMBER: _ClassVar[int]
     REQUESTED_RENEWAL_TIME_FIELD_NUMBER: _ClassVar[int]
     SERVING_ERROR_FIELD_NUMBER: _ClassVar[int]
+    CERTIFICATE_AUTHORITY_FIELD_NUMBER: _ClassVar[int]
+    RENEWAL_WINDOW_FIELD_NUMBER: _ClassVar[int]
+    PAUSE_REASON_FIELD_NUMBER: _ClassVar[int]
+    DEPARTED_TIME_FIELD_NUMBER: _ClassVar[int]
     name: str
     tenant: str
     additional_names: _containers.RepeatedScalarFieldContainer[str]
@@ -75,7 +87,23 @@ class Domain(_message.Message):
     sealing_scheme: str
     requested_renewal_time: _timestamp_pb2.Timestamp
     serving_error: DomainError
-    def __init__(self, name: _Optional[str] = ..., tenant: _Optional[str] = ..., additional_names: _Optional[_Iterable[str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., state: _Optional[_Union[Domain.State, str]] = ..., reconciling: _Optional[bool] = ..., certificate: _Optional[str] = ..., serial_number: _Optional[str] = ..., issue_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., renew_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., next_attempt_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., attempt_count: _Optional[int] = ..., last_error: _Optional[_Union[DomainError, _Mapping]] = ..., omitted_names: _Optional[_Iterable[str]] = ..., current_step: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., etag: _Optional[str] = ..., sealing_scheme: _Optional[str] = ..., requested_renewal_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., serving_error: _Optional[_Union[DomainError, _Mapping]] = ...) -> None: ...
+    certificate_authority: str
+    renewal_window: RenewalWindow
+    pause_reason: Domain.PauseReason
+    departed_time: _timestamp_pb2.Timestamp
+    def __init__(self, name: _Optional[str] = ..., tenant: _Optional[str] = ..., additional_names: _Optional[_Iterable[str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., state: _Optional[_Union[Domain.State, str]] = ..., reconciling: _Optional[bool] = ..., certificate: _Optional[str] = ..., serial_number: _Optional[str] = ..., issue_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., renew_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., next_attempt_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., attempt_count: _Optional[int] = ..., last_error: _Optional[_Union[DomainError, _Mapping]] = ..., omitted_names: _Optional[_Iterable[str]] = ..., current_step: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., etag: _Optional[str] = ..., sealing_scheme: _Optional[str] = ..., requested_renewal_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., serving_error: _Optional[_Union[DomainError, _Mapping]] = ..., certificate_authority: _Optional[str] = ..., renewal_window: _Optional[_Union[RenewalWindow, _Mapping]] = ..., pause_reason: _Optional[_Union[Domain.PauseReason, str]] = ..., departed_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class RenewalWindow(_message.Message):
+    __slots__ = ("start", "end", "selected_time", "explanation_url")
+    START_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    SELECTED_TIME_FIELD_NUMBER: _ClassVar[int]
+    EXPLANATION_URL_FIELD_NUMBER: _ClassVar[int]
+    start: _timestamp_pb2.Timestamp
+    end: _timestamp_pb2.Timestamp
+    selected_time: _timestamp_pb2.Timestamp
+    explanation_url: str
+    def __init__(self, start: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., selected_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., explanation_url: _Optional[str] = ...) -> None: ...
 
 class DomainError(_message.Message):
     __slots__ = ("type", "detail", "must_act", "time", "failed_name")

@@ -26,7 +26,7 @@ from controlplane.api.certplane.store.v1 import envelope_pb2 as certplane_dot_st
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$certplane/store/v1/certificate.proto\x12\x12\x63\x65rtplane.store.v1\x1a!certplane/store/v1/envelope.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe7\x02\n\x11\x43\x65rtificateRecord\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04\x66qdn\x18\x02 \x01(\t\x12\x12\n\ngeneration\x18\x03 \x01(\x03\x12\r\n\x05names\x18\x04 \x03(\t\x12\x0c\n\x04leaf\x18\x05 \x01(\x0c\x12\x1c\n\x14intermediate_digests\x18\x06 \x03(\x0c\x12\x35\n\x0fsealed_leaf_key\x18\x07 \x01(\x0b\x32\x1c.certplane.store.v1.Envelope\x12.\n\nnot_before\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tnot_after\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nissue_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bspki_digest\x18\x0b \x01(\x0c\x12\x0e\n\x06tenant\x18\x0c \x01(\t\"A\n\x0f\x43\x65rtificateHead\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x0e\n\x06tenant\x18\x03 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$certplane/store/v1/certificate.proto\x12\x12\x63\x65rtplane.store.v1\x1a!certplane/store/v1/envelope.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa4\x03\n\x11\x43\x65rtificateRecord\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04\x66qdn\x18\x02 \x01(\t\x12\x12\n\ngeneration\x18\x03 \x01(\x03\x12\r\n\x05names\x18\x04 \x03(\t\x12\x0c\n\x04leaf\x18\x05 \x01(\x0c\x12\x1c\n\x14intermediate_digests\x18\x06 \x03(\x0c\x12\x35\n\x0fsealed_leaf_key\x18\x07 \x01(\x0b\x32\x1c.certplane.store.v1.Envelope\x12.\n\nnot_before\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tnot_after\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nissue_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bspki_digest\x18\x0b \x01(\x0c\x12\x0e\n\x06tenant\x18\x0c \x01(\t\x12\x15\n\rdirectory_url\x18\r \x01(\t\x12\x13\n\x0b\x61\x63\x63ount_url\x18\x0e \x01(\t\x12\x0f\n\x07profile\x18\x0f \x01(\t\"A\n\x0f\x43\x65rtificateHead\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x0e\n\x06tenant\x18\x03 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,7 +34,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'certplane.store.v1.certific
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CERTIFICATERECORD']._serialized_start=129
-  _globals['_CERTIFICATERECORD']._serialized_end=488
-  _globals['_CERTIFICATEHEAD']._serialized_start=490
-  _globals['_CERTIFICATEHEAD']._serialized_end=555
+  _globals['_CERTIFICATERECORD']._serialized_end=549
+  _globals['_CERTIFICATEHEAD']._serialized_start=551
+  _globals['_CERTIFICATEHEAD']._serialized_end=616
 # @@protoc_insertion_point(module_scope)

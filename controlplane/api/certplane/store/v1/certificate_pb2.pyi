@@ -11,7 +11,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class CertificateRecord(_message.Message):
-    __slots__ = ("id", "fqdn", "generation", "names", "leaf", "intermediate_digests", "sealed_leaf_key", "not_before", "not_after", "issue_time", "spki_digest", "tenant")
+    __slots__ = ("id", "fqdn", "generation", "names", "leaf", "intermediate_digests", "sealed_leaf_key", "not_before", "not_after", "issue_time", "spki_digest", "tenant", "directory_url", "account_url", "profile")
     ID_FIELD_NUMBER: _ClassVar[int]
     FQDN_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
@@ -24,6 +24,9 @@ class CertificateRecord(_message.Message):
     ISSUE_TIME_FIELD_NUMBER: _ClassVar[int]
     SPKI_DIGEST_FIELD_NUMBER: _ClassVar[int]
     TENANT_FIELD_NUMBER: _ClassVar[int]
+    DIRECTORY_URL_FIELD_NUMBER: _ClassVar[int]
+    ACCOUNT_URL_FIELD_NUMBER: _ClassVar[int]
+    PROFILE_FIELD_NUMBER: _ClassVar[int]
     id: str
     fqdn: str
     generation: int
@@ -36,7 +39,10 @@ class CertificateRecord(_message.Message):
     issue_time: _timestamp_pb2.Timestamp
     spki_digest: bytes
     tenant: str
-    def __init__(self, id: _Optional[str] = ..., fqdn: _Optional[str] = ..., generation: _Optional[int] = ..., names: _Optional[_Iterable[str]] = ..., leaf: _Optional[bytes] = ..., intermediate_digests: _Optional[_Iterable[bytes]] = ..., sealed_leaf_key: _Optional[_Union[_envelope_pb2.Envelope, _Mapping]] = ..., not_before: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., not_after: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., issue_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., spki_digest: _Optional[bytes] = ..., tenant: _Optional[str] = ...) -> None: ...
+    directory_url: str
+    account_url: str
+    profile: str
+    def __init__(self, id: _Optional[str] = ..., fqdn: _Optional[str] = ..., generation: _Optional[int] = ..., names: _Optional[_Iterable[str]] = ..., leaf: _Optional[bytes] = ..., intermediate_digests: _Optional[_Iterable[bytes]] = ..., sealed_leaf_key: _Optional[_Union[_envelope_pb2.Envelope, _Mapping]] = ..., not_before: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., not_after: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., issue_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., spki_digest: _Optional[bytes] = ..., tenant: _Optional[str] = ..., directory_url: _Optional[str] = ..., account_url: _Optional[str] = ..., profile: _Optional[str] = ...) -> None: ...
 
 class CertificateHead(_message.Message):
     __slots__ = ("id", "generation", "tenant")

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x63\x65rtplane/store/v1/domain.proto\x12\x12\x63\x65rtplane.store.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfa\x02\n\nDomainSpec\x12\x0c\n\x04\x66qdn\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x0e\n\x06tenant\x18\x03 \x01(\t\x12\x18\n\x10\x61\x64\x64itional_names\x18\x04 \x03(\t\x12:\n\x06labels\x18\x05 \x03(\x0b\x32*.certplane.store.v1.DomainSpec.LabelsEntry\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x11\x63reate_request_id\x18\x07 \x01(\t\x12\x38\n\x14renewal_request_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x36\n\x12renewal_not_before\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xd5\x03\n\x0c\x44omainStatus\x12\r\n\x05state\x18\x01 \x01(\x05\x12\x13\n\x0breconciling\x18\x02 \x01(\x08\x12\x14\n\x0c\x63urrent_step\x18\x03 \x01(\t\x12\x16\n\x0e\x63\x65rtificate_id\x18\x04 \x01(\t\x12\x15\n\rserial_number\x18\x05 \x01(\t\x12.\n\nissue_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nrenew_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11next_attempt_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rattempt_count\x18\n \x01(\x05\x12/\n\nlast_error\x18\x0b \x01(\x0b\x32\x1b.certplane.store.v1.Problem\x12\x15\n\romitted_names\x18\x0c \x03(\t\x12\x35\n\x11renewal_done_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"x\n\x07Problem\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\x12\x10\n\x08must_act\x18\x03 \x01(\x05\x12(\n\x04time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x66\x61iled_name\x18\x05 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x63\x65rtplane/store/v1/domain.proto\x12\x12\x63\x65rtplane.store.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xcb\x03\n\nDomainSpec\x12\x0c\n\x04\x66qdn\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x0e\n\x06tenant\x18\x03 \x01(\t\x12\x18\n\x10\x61\x64\x64itional_names\x18\x04 \x03(\t\x12:\n\x06labels\x18\x05 \x03(\x0b\x32*.certplane.store.v1.DomainSpec.LabelsEntry\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x11\x63reate_request_id\x18\x07 \x01(\t\x12\x38\n\x14renewal_request_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x36\n\x12renewal_not_before\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1b\n\x13renewal_replacement\x18\n \x01(\t\x12\x32\n\nrevocation\x18\x0b \x01(\x0b\x32\x1e.certplane.store.v1.Revocation\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"f\n\nRevocation\x12\x16\n\x0e\x63\x65rtificate_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\x05\x12\x30\n\x0crequest_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x82\x06\n\x0c\x44omainStatus\x12\r\n\x05state\x18\x01 \x01(\x05\x12\x13\n\x0breconciling\x18\x02 \x01(\x08\x12\x14\n\x0c\x63urrent_step\x18\x03 \x01(\t\x12\x16\n\x0e\x63\x65rtificate_id\x18\x04 \x01(\t\x12\x15\n\rserial_number\x18\x05 \x01(\t\x12.\n\nissue_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nrenew_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11next_attempt_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rattempt_count\x18\n \x01(\x05\x12/\n\nlast_error\x18\x0b \x01(\x0b\x32\x1b.certplane.store.v1.Problem\x12\x15\n\romitted_names\x18\x0c \x03(\t\x12\x35\n\x11renewal_done_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x39\n\x0erenewal_window\x18\x0e \x01(\x0b\x32!.certplane.store.v1.RenewalWindow\x12\x1d\n\x15\x63\x65rtificate_authority\x18\x0f \x01(\t\x12\x1c\n\x14refusing_authorities\x18\x10 \x03(\t\x12\x31\n\rdeparted_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x63hecked_time\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0cpause_reason\x18\x13 \x01(\x05\x12\x38\n\x14revocation_done_time\x18\x14 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xf6\x01\n\rRenewalWindow\x12\x16\n\x0e\x63\x65rtificate_id\x18\x01 \x01(\t\x12)\n\x05start\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x03\x65nd\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rselected_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0f\x65xplanation_url\x18\x05 \x01(\t\x12-\n\tpoll_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"x\n\x07Problem\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\x12\x10\n\x08must_act\x18\x03 \x01(\x05\x12(\n\x04time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x66\x61iled_name\x18\x05 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,11 +35,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DOMAINSPEC_LABELSENTRY']._loaded_options = None
   _globals['_DOMAINSPEC_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_DOMAINSPEC']._serialized_start=89
-  _globals['_DOMAINSPEC']._serialized_end=467
-  _globals['_DOMAINSPEC_LABELSENTRY']._serialized_start=422
-  _globals['_DOMAINSPEC_LABELSENTRY']._serialized_end=467
-  _globals['_DOMAINSTATUS']._serialized_start=470
-  _globals['_DOMAINSTATUS']._serialized_end=939
-  _globals['_PROBLEM']._serialized_start=941
-  _globals['_PROBLEM']._serialized_end=1061
+  _globals['_DOMAINSPEC']._serialized_end=548
+  _globals['_DOMAINSPEC_LABELSENTRY']._serialized_start=503
+  _globals['_DOMAINSPEC_LABELSENTRY']._serialized_end=548
+  _globals['_REVOCATION']._serialized_start=550
+  _globals['_REVOCATION']._serialized_end=652
+  _globals['_DOMAINSTATUS']._serialized_start=655
+  _globals['_DOMAINSTATUS']._serialized_end=1425
+  _globals['_RENEWALWINDOW']._serialized_start=1428
+  _globals['_RENEWALWINDOW']._serialized_end=1674
+  _globals['_PROBLEM']._serialized_start=1676
+  _globals['_PROBLEM']._serialized_end=1796
 # @@protoc_insertion_point(module_scope)

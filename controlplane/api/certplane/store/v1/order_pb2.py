@@ -26,7 +26,7 @@ from controlplane.api.certplane.store.v1 import envelope_pb2 as certplane_dot_st
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x63\x65rtplane/store/v1/order.proto\x12\x12\x63\x65rtplane.store.v1\x1a!certplane/store/v1/envelope.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbc\x02\n\x0bOrderRecord\x12\r\n\x05phase\x18\x01 \x01(\x05\x12\r\n\x05names\x18\x02 \x03(\t\x12\x0b\n\x03\x63sr\x18\x03 \x01(\x0c\x12\x35\n\x0fsealed_leaf_key\x18\x04 \x01(\x0b\x32\x1c.certplane.store.v1.Envelope\x12\x15\n\rdirectory_url\x18\x05 \x01(\t\x12\x11\n\torder_url\x18\x06 \x01(\t\x12\x14\n\x0c\x66inalize_url\x18\x07 \x01(\t\x12\x1a\n\x12\x61uthorization_urls\x18\x08 \x03(\t\x12/\n\x0b\x65xpire_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06tokens\x18\x0b \x03(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x63\x65rtplane/store/v1/order.proto\x12\x12\x63\x65rtplane.store.v1\x1a!certplane/store/v1/envelope.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf4\x02\n\x0bOrderRecord\x12\r\n\x05phase\x18\x01 \x01(\x05\x12\r\n\x05names\x18\x02 \x03(\t\x12\x0b\n\x03\x63sr\x18\x03 \x01(\x0c\x12\x35\n\x0fsealed_leaf_key\x18\x04 \x01(\x0b\x32\x1c.certplane.store.v1.Envelope\x12\x15\n\rdirectory_url\x18\x05 \x01(\t\x12\x11\n\torder_url\x18\x06 \x01(\t\x12\x14\n\x0c\x66inalize_url\x18\x07 \x01(\t\x12\x1a\n\x12\x61uthorization_urls\x18\x08 \x03(\t\x12/\n\x0b\x65xpire_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06tokens\x18\x0b \x03(\t\x12\x13\n\x0b\x61\x63\x63ount_url\x18\x0c \x01(\t\x12\x10\n\x08replaces\x18\r \x01(\t\x12\x0f\n\x07profile\x18\x0e \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,5 +34,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'certplane.store.v1.order_pb
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ORDERRECORD']._serialized_start=123
-  _globals['_ORDERRECORD']._serialized_end=439
+  _globals['_ORDERRECORD']._serialized_end=495
 # @@protoc_insertion_point(module_scope)
