@@ -98,9 +98,9 @@ async def test_the_probe_is_withdrawn_before_the_order_is_placed(issuer: Issuer)
     left: list[int] = []
     new_order = issuer.authority.real.new_order
 
-    async def watched(names):
+    async def watched(names, **options):
         left.append(len(issuer.tokens.records))
-        return await new_order(names)
+        return await new_order(names, **options)
 
     issuer.authority.real.new_order = watched  # type: ignore[method-assign]
     await issuer.work.add(samples.spec(SHOP, WWW))
