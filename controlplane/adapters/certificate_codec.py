@@ -11,7 +11,7 @@ from prometheus_client import Counter
 from redis.asyncio import Redis
 
 from controlplane.adapters import redis_keys as keys
-from controlplane.adapters.packed_reads import PackedReads, packed_get
+from controlplane.adapters.multiplexed_reads import MultiplexedReads, packed_get
 from controlplane.adapters.record_codec import decode_certificate_times, decode_envelope, encode_certificate_times, encode_envelope
 from controlplane.adapters.redis_client import store_call
 from controlplane.api.certplane.store.v1.certificate_pb2 import CertificateHead as HeadMessage
@@ -62,7 +62,7 @@ class CertificateCodec:
 
     def __init__(self, client: Redis, authenticator: RecordAuthenticator) -> None:
         self._client = client
-        self._reads = PackedReads(client)
+        self._reads = MultiplexedReads(client)
         self._authenticator = authenticator
         self._intermediates: dict[bytes, bytes] = {}
         self._next_line = 0.0

@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 
 from controlplane.adapters import redis_keys as keys
 from controlplane.adapters.certificate_codec import CertificateCodec
-from controlplane.adapters.packed_reads import PackedReads, packed_get, packed_hget
+from controlplane.adapters.multiplexed_reads import MultiplexedReads, packed_get, packed_hget
 from controlplane.adapters.redis_claims import parse_claim
 from controlplane.adapters.redis_client import Script, answer, from_milliseconds, milliseconds, store_call
 from controlplane.core.certificate import CertificateHead, CertificateRecord
@@ -22,7 +22,7 @@ class RedisCertificateStore:
 
     def __init__(self, client: Redis, authenticator: RecordAuthenticator) -> None:
         self._client = client
-        self._reads = PackedReads(client)
+        self._reads = MultiplexedReads(client)
         self._codec = CertificateCodec(client, authenticator)
         self._least = Script(client, "least_score")
         self._count = Script(client, "count_scores")

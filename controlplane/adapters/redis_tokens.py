@@ -9,8 +9,7 @@ from prometheus_client import Counter
 from redis.asyncio import Redis
 
 from controlplane.adapters import redis_keys as keys
-from controlplane.adapters.coalesced_reads import CoalescedReads
-from controlplane.adapters.packed_reads import PackedReads, packed_get
+from controlplane.adapters.multiplexed_reads import MultiplexedReads, packed_get
 from controlplane.adapters.record_codec import decode_account, decode_token, encode_account, encode_token
 from controlplane.adapters.redis_client import answer, milliseconds, store_call
 from controlplane.core.errors import NotFound, RecordRejected
@@ -26,7 +25,7 @@ class RedisTokenStore:
     def __init__(self, client: Redis, authenticator: RecordAuthenticator) -> None:
         self._client = client
         self._authenticator = authenticator
-        self._read = CoalescedReads(PackedReads(client))
+        self._read = MultiplexedReads(client)
 
     async def plant(self, record: TokenRecord) -> None:
         """See `TokenStore.plant`."""
@@ -36,7 +35,7 @@ class RedisTokenStore:
 
     async def find(self, token: str) -> TokenRecord | None:
         """See `TokenStore.find`."""
-        data = await self._read(packed_get(keys.token(token)))
+        [data] = await self._read([packed_get(keys.token(token))])
         if data is None:
             return None
         try:

@@ -9,28 +9,29 @@ from collections.abc import Mapping
 from functools import cache
 
 import structlog
-from prometheus_client import Counter, Gauge
+from prometheus_client import Gauge
 
 from controlplane.endpoints.counted_lines import CountedLine
+from controlplane.usecases.loop_counter import LoopCounter
 from controlplane.xds.messages import Acknowledgement, RequestOutcome, Response
 
 _log = structlog.get_logger(__name__)
 _level = logging.getLogger(__name__)
 
 _STREAMS = Gauge("certplane_xds_streams", "Open streams.", ["variant"])
-_SENT = Counter("certplane_xds_secrets_sent_total", "Secrets sent.", ["variant"])
-_REMOVALS = Counter("certplane_xds_removals_sent_total", "Names answered as removed.", ["variant"])
-_EVICTIONS = Counter("certplane_xds_evictions_total", "Secrets taken away from a client to make room for others.", ["variant"])
-_ACKS = Counter("certplane_xds_acks_total", "Answers that clients accepted.", ["variant"])
-_NACKS = Counter("certplane_xds_nacks_total", "Answers that clients refused.", ["variant"])
-_REFUSED = Counter("certplane_xds_refused_secrets_total", "Single secrets that clients refused.", ["variant"])
-_STALE = Counter("certplane_xds_stale_requests_total", "State-of-the-world requests with an old nonce.", ["variant"])
-_IMPOSSIBLE = Counter("certplane_xds_impossible_names_total", "Names in requests that cannot be DNS names.", ["variant"])
-_UNKNOWN = Counter("certplane_xds_unknown_names_total", "Names asked for that there is no secret for.", ["variant"])
-_DENIED = Counter("certplane_xds_denied_names_total", "Names outside what their client may have, answered as unknown ones.", ["variant"])
-_MALFORMED = Counter("certplane_xds_decode_failures_total", "Requests that could not be decoded.", ["variant"])
-_HELD_UP = Counter("certplane_xds_held_up_streams_total", "Streams that were ended since their client did not read.", ["variant"])
-_EXCESS = Counter("certplane_xds_excess_streams_total", "Streams that were refused, one too many of a connection.", ["variant"])
+_SENT = LoopCounter("certplane_xds_secrets_sent_total", "Secrets sent.", ["variant"])
+_REMOVALS = LoopCounter("certplane_xds_removals_sent_total", "Names answered as removed.", ["variant"])
+_EVICTIONS = LoopCounter("certplane_xds_evictions_total", "Secrets taken away from a client to make room for others.", ["variant"])
+_ACKS = LoopCounter("certplane_xds_acks_total", "Answers that clients accepted.", ["variant"])
+_NACKS = LoopCounter("certplane_xds_nacks_total", "Answers that clients refused.", ["variant"])
+_REFUSED = LoopCounter("certplane_xds_refused_secrets_total", "Single secrets that clients refused.", ["variant"])
+_STALE = LoopCounter("certplane_xds_stale_requests_total", "State-of-the-world requests with an old nonce.", ["variant"])
+_IMPOSSIBLE = LoopCounter("certplane_xds_impossible_names_total", "Names in requests that cannot be DNS names.", ["variant"])
+_UNKNOWN = LoopCounter("certplane_xds_unknown_names_total", "Names asked for that there is no secret for.", ["variant"])
+_DENIED = LoopCounter("certplane_xds_denied_names_total", "Names that their client may not have, answered as unknown ones.", ["variant"])
+_MALFORMED = LoopCounter("certplane_xds_decode_failures_total", "Requests that could not be decoded.", ["variant"])
+_HELD_UP = LoopCounter("certplane_xds_held_up_streams_total", "Streams that were ended since their client did not read.", ["variant"])
+_EXCESS = LoopCounter("certplane_xds_excess_streams_total", "Streams that were refused, one too many of a connection.", ["variant"])
 
 REFUSED_SHOWN = 64
 

@@ -1,10 +1,12 @@
 """How full each cache of `serve` is and how often it had what was asked for."""
 
-from prometheus_client import Counter, Gauge
+from prometheus_client import Gauge
+
+from controlplane.usecases.loop_counter import LoopCounter
 
 _ENTRIES = Gauge("certplane_cache_entries", "Entries of a cache, counted every few seconds.", ["cache"])
-_HITS = Counter("certplane_cache_hits_total", "Names that a cache answered for.", ["cache"])
-_MISSES = Counter("certplane_cache_misses_total", "Names that a cache was asked for and did not have.", ["cache"])
+_HITS = LoopCounter("certplane_cache_hits_total", "Names that a cache answered for.", ["cache"])
+_MISSES = LoopCounter("certplane_cache_misses_total", "Names that a cache was asked for and did not have.", ["cache"])
 
 
 class CacheMetrics:

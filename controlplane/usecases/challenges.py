@@ -5,19 +5,21 @@ answer goes only to a host that the token was planted for.
 """
 
 import asyncio
+import logging
 import re
 from dataclasses import dataclass, field
 
 import structlog
-from prometheus_client import Counter
 
 from controlplane.core.errors import Unavailable
 from controlplane.core.ports import Clock, TokenRecord, TokenStore
+from controlplane.usecases.loop_counter import LoopCounter
 from controlplane.xds.resource_names import canonical_name
 
 _log = structlog.get_logger(__name__)
+_level = logging.getLogger(__name__)
 
-_CHECKS = Counter("certplane_challenge_checks_total", "HTTP requests that were checked.", ["outcome"])
+_CHECKS = LoopCounter("certplane_challenge_checks_total", "HTTP requests that were checked.", ["outcome"])
 # Made once: looking a label up costs as much as all the rest of the most frequent outcome.
 _PASSED, _ANSWERED, _UNKNOWN, _UNAVAILABLE = map(_CHECKS.labels, ("passed", "answered", "unknown", "unavailable"))
 
@@ -77,11 +79,13 @@ class Challenges:
             return _STORE_AWAY
         if record is None or not self._answers(record, name):
             # Not louder: any stranger can ask, as often as they like.
-            _log.debug("unknown challenge", domain=name)
+            if _level.isEnabledFor(logging.DEBUG):
+                _log.debug("unknown challenge", domain=name)
             _UNKNOWN.inc()
             return _NOT_FOUND
         # A CA asks several times for each order; the count is in the metric, and the worker tells how the order went.
-        _log.debug("challenge answered", domain=name)
+        if _level.isEnabledFor(logging.DEBUG):
+            _log.debug("challenge answered", domain=name)
         _ANSWERED.inc()
         return ChallengeReply(200, record.key_authorization.reveal())
 

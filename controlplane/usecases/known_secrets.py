@@ -6,20 +6,20 @@ from collections.abc import Callable, Collection
 from typing import Final, cast
 
 import structlog
-from prometheus_client import Counter
 
 from controlplane.core.certificate import CertificateRecord
 from controlplane.core.errors import SealingError
 from controlplane.core.ports import Opener
 from controlplane.core.redacted import SecretBytes
 from controlplane.usecases.cache_metrics import CacheMetrics
+from controlplane.usecases.loop_counter import LoopCounter
 from controlplane.usecases.tls_material import TlsCertificateSerialiser, certificate_chain_pem, private_key_pem
 from controlplane.xds.subscription import Absence
 
 _log = structlog.get_logger(__name__)
 
-_OPENED = Counter("certplane_secret_opens_total", "Leaf keys opened to be served.")
-_OPEN_FAILURES = Counter("certplane_secret_open_failures_total", "Leaf keys that did not open or did not fit their certificate.")
+_OPENED = LoopCounter("certplane_secret_opens_total", "Leaf keys opened to be served.")
+_OPEN_FAILURES = LoopCounter("certplane_secret_open_failures_total", "Leaf keys that did not open or did not fit their certificate.")
 
 FieldForm = Callable[[bytes, str, SecretBytes], bytes]
 """Makes the serialised `resources` field of an answer from the spelled name, the version, and the serialised TlsCertificate."""

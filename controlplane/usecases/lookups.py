@@ -6,14 +6,11 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import structlog
-from prometheus_client import Counter
 
 from controlplane.core.errors import Unavailable
+from controlplane.usecases.loop_counter import LoopCounter
 
 _log = structlog.get_logger(__name__)
-
-LOOKUP_SECONDS = 5.0
-"""How long the store may take for one look-up."""
 
 NAMES_PER_LOOKUP = 256
 """So many answers are taken in one go, which holds up others for a few milliseconds."""
@@ -30,9 +27,9 @@ class LookupMetrics:
 
     def __init__(self, what: str, prefix: str) -> None:
         """Makes counters whose names begin with `prefix`, for look-ups of `what`."""
-        self.calls = Counter(f"{prefix}s_total", f"Look-ups of {what}, each for one or more names.")
-        self.names = Counter(f"{prefix}_names_total", f"Names in look-ups of {what}.")
-        self.failures = Counter(f"{prefix}_failures_total", f"Look-ups of {what} that the store did not answer.")
+        self.calls = LoopCounter(f"{prefix}s_total", f"Look-ups of {what}, each for one or more names.")
+        self.names = LoopCounter(f"{prefix}_names_total", f"Names in look-ups of {what}.")
+        self.failures = LoopCounter(f"{prefix}_failures_total", f"Look-ups of {what} that the store did not answer.")
 
 
 RECORDS = LookupMetrics("certificates in force", "certplane_secret_lookup")
@@ -50,11 +47,15 @@ class Finding(Generic[F]):
 
 
 class _Flight(Generic[A]):
-    """Names that are looked up together. `keys` says of each whether it is wanted; `found` is set when the store has answered."""
+    """Names that are looked up together. `keys` says of each whether it is wanted; `found` is set when the store has answered.
 
-    __slots__ = ("found", "keys", "landed", "waiters")
+    Whoever asks first is the pilot: the look-up is carried out in its own task, and takes none besides.
+    """
+
+    __slots__ = ("found", "has_pilot", "keys", "landed", "waiters")
 
     def __init__(self) -> None:
+        self.has_pilot = False
         self.keys: dict[str, bool] = {}
         self.found: Mapping[str, A] | None = None
         self.landed = False
@@ -76,7 +77,7 @@ class _Flight(Generic[A]):
 
 
 class Lookups(Generic[F, A]):
-    """Coalesced look-ups of one kind, carried out in a task group."""
+    """Coalesced look-ups of one kind."""
 
     def __init__(
         self,
@@ -93,20 +94,20 @@ class Lookups(Generic[F, A]):
         self._receive = receive
         self._flights: dict[str, _Flight[A]] = {}
         self._boarding: _Flight[A] | None = None
-        self._tasks: asyncio.TaskGroup | None = None
+        self._is_open = False
         self._metrics = metrics
 
     def __len__(self) -> int:
         """The names on their way."""
         return len(self._flights)
 
-    def open(self, tasks: asyncio.TaskGroup) -> None:
-        """From here on look-ups are carried out, as tasks of this group. Before, and after `close`, nothing is answered."""
-        self._tasks = tasks
+    def open(self) -> None:
+        """From here on look-ups are carried out. Before, and after `close`, nothing is answered."""
+        self._is_open = True
 
     def close(self) -> None:
         """Ends that."""
-        self._tasks = None
+        self._is_open = False
 
     def supersede(self, keys: Iterable[str] | None = None) -> None:
         """Makes look-ups that are under way for `keys` (None: for all) count for nothing: something changed since they began."""
@@ -123,11 +124,15 @@ class Lookups(Generic[F, A]):
         answers: dict[str, A] = {}
         missing = keys
         for _ in range(_ATTEMPTS):
-            if not missing:
+            if not missing or not self._is_open:
                 break
             flights = {key: self._board(key, wanted=wanted) for key in missing}
             for flight in dict.fromkeys(flights.values()):
-                await flight.wait()
+                if flight.has_pilot:
+                    await flight.wait()
+                else:
+                    flight.has_pilot = True
+                    await self._fly(flight)
             overtaken = []
             for key, flight in flights.items():
                 if key not in flight.keys:
@@ -142,51 +147,42 @@ class Lookups(Generic[F, A]):
         if flight is None:
             if self._boarding is None:
                 self._boarding = _Flight()
-                self._call(self._boarding)
             flight = self._flights[key] = self._boarding
             if len(flight.keys) + 1 == NAMES_PER_LOOKUP:
                 self._boarding = None
         flight.keys[key] = wanted or flight.keys.get(key, False)
         return flight
 
-    def _call(self, flight: _Flight[A]) -> None:
-        """Has the flight leave in the next turn of the loop: whoever asks in this turn comes along."""
-        departure = self._fly(flight)
-        try:
-            if self._tasks is not None:
-                # Also when it is cancelled before it begins.
-                self._tasks.create_task(departure).add_done_callback(lambda _: self._land(flight))
-                return
-        except RuntimeError:
-            pass  # the task group is ending
-        departure.close()
-        asyncio.get_running_loop().call_soon(self._land, flight)
-
     async def _fly(self, flight: _Flight[A]) -> None:
-        if self._boarding is flight:
-            self._boarding = None
-        names = tuple(flight.keys)
-        if not names:
-            self._land(flight)
-            return
-        self._metrics.calls.inc()
-        self._metrics.names.inc(len(names))
         try:
-            async with asyncio.timeout(LOOKUP_SECONDS):
-                found = await self._look_up(names)
-            flight.found = self._receive([Finding(key, found[key], wanted) for key, wanted in flight.keys.items()])
-        except (Unavailable, TimeoutError) as error:
-            self._metrics.failures.inc()
-            _log.warning("certificates cannot be looked up", names=len(names), reason=str(error) or type(error).__name__)
-        except Exception:
-            self._metrics.failures.inc()
-            _log.exception("look-up of certificates failed", names=len(names))
+            # Whoever asks in this turn of the loop comes along.
+            await asyncio.sleep(0)
+            if self._boarding is flight:
+                self._boarding = None
+            if flight.keys:
+                await self._ask_store(flight)
+        except asyncio.CancelledError:
+            # The pilot has gone, the others have not: as if a change had overtaken it.
+            self.supersede([key for key in flight.keys if self._flights.get(key) is flight])
+            raise
         finally:
             self._land(flight)
 
+    async def _ask_store(self, flight: _Flight[A]) -> None:
+        names = tuple(flight.keys)
+        self._metrics.calls.inc()
+        self._metrics.names.inc(len(names))
+        try:
+            found = await self._look_up(names)
+            flight.found = self._receive([Finding(key, found[key], wanted) for key, wanted in flight.keys.items()])
+        except Unavailable as error:
+            self._metrics.failures.inc()
+            _log.warning("certificates cannot be looked up", names=len(names), reason=str(error))
+        except Exception:
+            self._metrics.failures.inc()
+            _log.exception("look-up of certificates failed", names=len(names))
+
     def _land(self, flight: _Flight[A]) -> None:
-        if flight.landed:
-            return
         if self._boarding is flight:
             self._boarding = None
         for key in flight.keys:

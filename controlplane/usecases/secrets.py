@@ -208,7 +208,7 @@ class SecretDirectory:
         """Carries out look-ups and follows changes, until it is cancelled."""
         async with asyncio.TaskGroup() as tasks:
             for lookups in (self._lookups, self._versions, self._previous):
-                lookups.open(tasks)
+                lookups.open()
             try:
                 tasks.create_task(self._changes.run())
                 tasks.create_task(self._rereading.run())

@@ -1,5 +1,6 @@
 """HTTP-01 answers: which requests are for a challenge, and which token answers which host."""
 
+import logging
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -17,6 +18,12 @@ TOKEN = "LoqXcYV8q5ONbJQxbmR7SCTNo3tiAXDfowyjxAjEuX0"  # the example of RFC 8555
 AUTHORIZATION = b"LoqXcYV8q5ONbJQxbmR7SCTNo3tiAXDfowyjxAjEuX0.9jg46WB3rR_AHD-EBXdN7cBkH1WOu0tA3M9fm21mqTI"
 PATH = CHALLENGE_PREFIX + TOKEN.encode()
 ANSWER = ChallengeReply(200, AUTHORIZATION)
+
+
+@pytest.fixture(autouse=True)
+def everything_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """At the level at which most could leak and most could be written."""
+    caplog.set_level(logging.DEBUG, logger="controlplane.usecases.challenges")
 
 
 @pytest.fixture

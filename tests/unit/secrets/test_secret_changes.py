@@ -196,7 +196,7 @@ async def test_the_feed_is_tried_until_it_can_be_followed(store, monkeypatch):
     stream.hold("a.example")
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(directory.run())
-        await eventually(lambda: directory._lookups._tasks)
+        await eventually(lambda: directory._lookups._is_open)
         assert {"a.example": Absence.UNCERTAIN} == dict(await directory.resolve(["a.example"]))
         resolved.set()
         await directory.following()

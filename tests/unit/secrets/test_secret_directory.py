@@ -184,19 +184,25 @@ async def test_nothing_is_answered_before_the_directory_runs(store):
     assert {} == dict(await directory.resolve(["a.example"]))
 
 
-async def test_nobody_waits_for_a_look_up_that_never_begins(directory, store):
-    """Who asks in the moment in which the directory is ended gets no answer, at once."""
-
-    class EndingTasks:
-        def create_task(self, work):
-            task = asyncio.create_task(work)
-            task.cancel()
-            return task
-
-    directory._lookups.open(EndingTasks())
+async def test_who_asks_after_the_end_gets_no_answer_at_once(directory, store):
+    """A directory that was ended does not ask the store any more."""
+    directory._lookups.close()
     async with asyncio.timeout(10):
         assert {} == dict(await directory.resolve(["a.example"]))
     assert [] == store.lookups
+
+
+async def test_others_are_answered_when_the_first_who_asked_goes_away(directory, store):
+    """Whoever asks first carries the look-up out; when that one is cancelled, before or while the store is asked, the others ask anew."""
+    record = await store.put("a.example", publish=False)
+    for turns in (1, 2, 3):
+        directory._kept.clear()
+        leaving, staying = (asyncio.create_task(directory.resolve(["a.example"])) for _ in range(2))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        leaving.cancel()
+        async with asyncio.timeout(10):
+            assert record.version == (await staying)["a.example"].version
 
 
 async def test_a_key_that_does_not_open_harms_no_other(directory, store):

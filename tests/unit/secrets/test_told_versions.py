@@ -202,7 +202,7 @@ async def test_nothing_is_answered_from_memory_before_changes_are_followed(store
     directory = SecretDirectory(store, store.sealing, store, serialise)
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(directory.run())
-        await eventually(lambda: directory._lookups._tasks)
+        await eventually(lambda: directory._lookups._is_open)
         for _ in range(2):
             stream = Stream(directory)
             stream.hold("a.example", resumed=["a.example"])

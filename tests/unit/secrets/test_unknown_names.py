@@ -105,7 +105,7 @@ async def test_nothing_is_remembered_while_no_changes_are_followed(store, monkey
     directory = SecretDirectory(store, store.sealing, store, serialise)
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(directory.run())
-        await eventually(lambda: directory._lookups._tasks)
+        await eventually(lambda: directory._lookups._is_open)
         for _ in range(2):
             assert {"a.example": Absence.UNCERTAIN} == dict(await directory.resolve(["a.example"]))
         assert 2 == len(store.lookups)
