@@ -7,7 +7,7 @@ So no part of Certplane or Envoy is in its way, and no wait but the CA's.
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 from acme import challenges, messages
@@ -89,6 +89,13 @@ class BareClient:
 @contextlib.asynccontextmanager
 async def bare_client(directory: Path) -> AsyncIterator[BareClient]:
     """Starts the second Pebble and the responder, and makes an account."""
+    async with bare_clients(directory, 1) as clients:
+        yield clients[0]
+
+
+@contextlib.asynccontextmanager
+async def bare_clients(directory: Path, count: int) -> AsyncIterator[Sequence[BareClient]]:
+    """The same for several clients, each with an account and connections of its own: one may be used by one thread at a time."""
     answers: dict[bytes, bytes] = {}
     async with contextlib.AsyncExitStack() as stack:
         server = await asyncio.start_server(_responder(answers), "127.0.0.1", 0)
@@ -96,7 +103,8 @@ async def bare_client(directory: Path) -> AsyncIterator[BareClient]:
         directory.mkdir()
         ports = PebblePorts.free(http=server.sockets[0].getsockname()[1])
         pebble = await stack.enter_async_context(Pebble(directory, ports, env=PEBBLE_ENVIRONMENT))
-        yield await asyncio.to_thread(BareClient, pebble.directory_url, pebble.ca_bundle, answers)
+        made = [asyncio.to_thread(BareClient, pebble.directory_url, pebble.ca_bundle, answers) for _ in range(count)]
+        yield await asyncio.gather(*made)
 
 
 def _responder(answers: dict[bytes, bytes]) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], object]:

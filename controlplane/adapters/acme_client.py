@@ -13,9 +13,13 @@ from typing import Any, TypeVar
 from acme import challenges, messages
 from josepy.json_util import decode_b64jose, encode_b64jose
 
-from controlplane.adapters.acme_account import AcmeAccount, is_lost
+from controlplane.adapters.acme_account import AcmeAccount, OpenedAccount
+from controlplane.adapters.acme_account_changes import AccountChanges
+from controlplane.adapters.acme_account_keys import AccountKeys
+from controlplane.adapters.acme_account_requests import AccountRequests, Pace
 from controlplane.adapters.acme_replies import authorization_of, chain_of, order_of, renewal_info_of
 from controlplane.adapters.acme_transport import MOST_IN_FLIGHT, AcmeTransport, Reply
+from controlplane.core.external_account import ExternalAccount
 from controlplane.core.failure import ACME
 from controlplane.core.ports import (
     AccountStore,
@@ -36,6 +40,10 @@ T = TypeVar("T")
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{22,512}")
 
 
+async def no_wait(_endpoint: str) -> None:
+    """A pace without limits."""
+
+
 class AcmeClient:
     """Implements `core.ports.CertificateAuthority`. Nothing is sent before the first call; `close` it at the end."""
 
@@ -49,6 +57,8 @@ class AcmeClient:
         clock: Clock,
         ca_bundle: str | None = None,
         contact: str = "",
+        external_account: ExternalAccount | None = None,
+        pace: Pace = no_wait,
     ) -> None:
         """Prepares a client.
 
@@ -60,12 +70,24 @@ class AcmeClient:
             clock: the time.
             ca_bundle: a PEM file with the roots to trust for the CA's own HTTPS; None: those of certifi.
             contact: an e-mail address for the CA, or empty.
+            external_account: what a new account is bound to, for a CA that wants that (RFC 8555 section 7.3.4).
+            pace: is awaited, with the endpoint's name in the metrics, before each request, those for the directory and for nonces included.
         """
         self._directory_url = directory_url
         self._executor = ThreadPoolExecutor(max_workers=MOST_IN_FLIGHT, thread_name_prefix="acme")
-        self._transport = AcmeTransport(directory_url, clock, ca_bundle)
+        self._pace = pace
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._transport = AcmeTransport(directory_url, clock, ca_bundle, self._pace_in_thread)
+        requests, keys = AccountRequests(self._transport, self._in_thread, pace), AccountKeys(directory_url, sealer, opener)
+        self._changes = AccountChanges(requests, keys, accounts, clock)
         self._account = AcmeAccount(
-            self._transport, self._in_thread, accounts=accounts, sealer=sealer, opener=opener, clock=clock, contact=contact
+            requests,
+            keys,
+            self._changes,
+            accounts=accounts,
+            clock=clock,
+            contact=contact_urls(contact),
+            external=external_account,
         )
 
     def __repr__(self) -> str:
@@ -80,6 +102,11 @@ class AcmeClient:
     def account_url(self) -> str:
         """The account's URL, as CAA's `accounturi` names it (RFC 8657); empty as long as the account was not needed."""
         return self._account.known_url
+
+    @property
+    def account_changes(self) -> AccountChanges:
+        """What an operator may do to the account. None of it makes one."""
+        return self._changes
 
     async def ensure_account(self) -> str:
         """Opens or makes the account, which every other call does at need; returns its URL."""
@@ -131,6 +158,7 @@ class AcmeClient:
         """See `CertificateAuthority.renewal_info`."""
         if not await self._in_thread(self._transport.offers, "renewalInfo"):
             return None
+        await self._pace("renewal_info")
         reply = await self._in_thread(self._transport.get_below, "renewal_info", "renewalInfo", certificate_id)
         return renewal_info_of(reply.body, reply.retry_after)
 
@@ -157,11 +185,37 @@ class AcmeClient:
     async def _request(self, send: Callable[..., Reply], endpoint: str, where: str, payload: Mapping[str, Any] | None) -> Reply:
         account = await self._account.ensure()
         try:
-            return await self._in_thread(send, endpoint, where, payload, account.key, account.url)
+            return await self._signed_by(account, send, endpoint, where, payload)
         except AcmeError as error:
-            if is_lost(error.problem):
-                self._account.lost()
-            raise
+            current = await self._account.after_refusal(account, error.problem)
+            if current is None:
+                raise
+            if endpoint == "challenge":
+                # The key authorization that was published is of the key before (RFC 8555 section 8.1): it must be published anew first.
+                raise AcmeUnreachable("the account key was exchanged meanwhile", sent=False) from error
+        return await self._signed_by(current, send, endpoint, where, payload)
+
+    async def _signed_by(
+        self, account: OpenedAccount, send: Callable[..., Reply], endpoint: str, where: str, payload: Mapping[str, Any] | None
+    ) -> Reply:
+        await self._pace(endpoint)
+        return await self._in_thread(send, endpoint, where, payload, account.key, account.url)
 
     async def _in_thread(self, function: Callable[..., T], *args: object) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, function, *args)
+        self._loop = asyncio.get_running_loop()
+        return await self._loop.run_in_executor(self._executor, function, *args)
+
+    def _pace_in_thread(self, endpoint: str) -> None:
+        """`pace` for a thread; the event loop goes on meanwhile."""
+        if self._pace is no_wait or self._loop is None:
+            return
+
+        async def paced() -> None:
+            await self._pace(endpoint)
+
+        asyncio.run_coroutine_threadsafe(paced(), self._loop).result()
+
+
+def contact_urls(address: str) -> tuple[str, ...]:
+    """Returns the contact URLs for an e-mail address (RFC 8555 section 7.3), none for an empty one."""
+    return (f"mailto:{address.removeprefix('mailto:')}",) if address else ()

@@ -6,6 +6,7 @@ that is connected to: at the name itself, and again at each redirect, where the 
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence
+from datetime import timedelta
 
 import structlog
 from prometheus_client import Counter, Histogram
@@ -15,8 +16,9 @@ from controlplane.adapters.pinned_http import FetchFailed, fetch, unverified_tls
 from controlplane.core.addresses import AddressPolicy, IPAddress, IPNetwork
 from controlplane.core.caa import Issuer, tree
 from controlplane.core.http_response import Response
-from controlplane.core.names import DomainName
+from controlplane.core.names import DomainName, load_public_suffixes
 from controlplane.core.ports import Clock, PreflightVerdict
+from controlplane.core.ports.preflight import FULL_PATIENCE
 from controlplane.core.preflight import (
     AddressLookup,
     CaaLookup,
@@ -27,12 +29,13 @@ from controlplane.core.preflight import (
     judge_response,
     permitted,
 )
-from controlplane.core.redirects import CHALLENGE_PATH, MAX_REDIRECTS, RedirectPolicy, RedirectRefused, Target
+from controlplane.core.redirects import CHALLENGE_PATH, MAX_REDIRECTS, RedirectPolicy, RedirectRefused, Target, check_redirect_status
 
 FETCH_SECONDS = 5.0
 """For one request: connection, TLS, head and body."""
-TOTAL_SECONDS = 14.5
-"""For a check, all lookups and requests included; half a second less than the port promises, to conclude in."""
+
+# The part of its time that a check keeps to conclude in: half a second of the whole.
+_KEPT = 1 / 30
 
 _TIME_IS_UP = "the time for the check was over"
 
@@ -64,13 +67,12 @@ class HttpPreflight:
         ca_identities: Collection[str] = (),
         account_url: Callable[[], str] = str,
         fetch_seconds: float = FETCH_SECONDS,
-        total_seconds: float = TOTAL_SECONDS,
     ) -> None:
         """Connects to public addresses and those in `allow`.
 
         `http01_port` is where the CA connects first; redirects are followed to 80, 443, `http01_port` and `https_port`.
-        `ca_identities` are the CA's `caaIdentities` (RFC 8555 section 7.1.1), empty for a CA that has none. `account_url` returns
-        the URL of the ACME account, or an empty string while there is none.
+        `ca_identities` and `account_url` are the issuer of checks that name none: the CA's `caaIdentities` (RFC 8555 section 7.1.1),
+        empty for a CA that has none, and what returns the URL of the ACME account, or an empty string while there is none.
         """
         self._resolver = resolver
         self._clock = clock
@@ -80,15 +82,25 @@ class HttpPreflight:
         self._identities = frozenset(identity.lower() for identity in ca_identities)
         self._account_url = account_url
         self._tls = unverified_tls()
+        # A tenth of a second, which the first check must not take from everything that runs beside it.
+        load_public_suffixes()
         self._fetch_seconds = fetch_seconds
-        self._total_seconds = total_seconds
 
-    async def check(self, name: DomainName, token: str, expected_body: bytes) -> PreflightVerdict:
+    async def check(
+        self,
+        name: DomainName,
+        token: str,
+        expected_body: bytes,
+        *,
+        patience: timedelta = FULL_PATIENCE,
+        issuer: Issuer | None = None,
+    ) -> PreflightVerdict:
         """As `core.ports.Preflight.check`."""
-        judge = Judge(name, self._clock(), self._policy, Issuer(self._identities, self._account_url()))
+        judge = Judge(name, self._clock(), self._policy, issuer or Issuer(self._identities, self._account_url()))
+        deadline = asyncio.get_running_loop().time() + min(patience, FULL_PATIENCE).total_seconds() * (1 - _KEPT)
         with _DURATION.time():
             try:
-                verdict = await self._check(judge, CHALLENGE_PATH + token, expected_body)
+                verdict = judge.name_itself() or await self._check(judge, CHALLENGE_PATH + token, expected_body, deadline)
             except Exception:
                 _log.exception("pre-flight failed by itself", domain=name.value)
                 verdict = judge.own_failure()
@@ -100,27 +112,25 @@ class HttpPreflight:
             )
         return verdict
 
-    async def _check(self, judge: Judge, path: str, expected_body: bytes) -> PreflightVerdict:
-        deadline = asyncio.get_running_loop().time() + self._total_seconds
+    async def _check(self, judge: Judge, path: str, expected_body: bytes, deadline: float) -> PreflightVerdict:
         with self._resolver.conversation() as conversation:
             async with asyncio.TaskGroup() as group:
                 caa = group.create_task(self._walk_caa(conversation, judge.name, deadline))
                 lookup = await self._lookup(conversation, judge.name.value, deadline)
-                if nowhere := judge.addresses(lookup):
-                    caa.cancel()
-                    return nowhere
                 fetches = [
                     group.create_task(self._fetch_through(address, judge.name, path, expected_body, deadline))
                     for address in permitted(lookup, self._policy)
                 ]
-        return judge.outcome([task.result() for task in fetches], caa.result())
+        # CAA is told of also when there is no address: both are mended at the same place.
+        nowhere = judge.addresses(lookup, caa.result())
+        return nowhere or judge.outcome([task.result() for task in fetches], caa.result(), lookup)
 
     async def _lookup(self, resolver: DnsResolver | DnsConversation, host: str, deadline: float) -> AddressLookup:
         try:
             async with asyncio.timeout_at(deadline):
                 return await resolver.addresses(host)
         except TimeoutError:
-            return AddressLookup(LookupStatus.NO_ANSWER, detail=_TIME_IS_UP)
+            return AddressLookup(LookupStatus.TIME_OVER, detail=_TIME_IS_UP)
 
     async def _walk_caa(self, conversation: DnsConversation, name: DomainName, deadline: float) -> CaaLookup:
         """Returns the closest record set, or the failure that may hide one (RFC 8659 section 3).
@@ -138,7 +148,7 @@ class HttpPreflight:
                             other.cancel()
                         return lookup
         except TimeoutError:
-            return CaaLookup(owner, LookupStatus.NO_ANSWER, detail=_TIME_IS_UP)
+            return CaaLookup(owner, LookupStatus.TIME_OVER, detail=_TIME_IS_UP)
         return CaaLookup(owner, LookupStatus.NO_DATA)
 
     async def _fetch_through(self, address: IPAddress, name: DomainName, path: str, expected_body: bytes, deadline: float) -> Fetch:
@@ -152,6 +162,7 @@ class HttpPreflight:
                 if not response.is_redirect:
                     finding, detail = judge_response(target, response, expected_body)
                     return Fetch(address, finding, detail, followed)
+                check_redirect_status(response.status)
                 onward = self._redirects.follow(target, response.location, followed)
                 candidates = await self._locate(onward, candidates if onward.host == target.host else (), deadline)
                 target = onward
@@ -173,11 +184,14 @@ class HttpPreflight:
         return await self._fetch_once(last, target, deadline)
 
     async def _fetch_once(self, address: IPAddress, target: Target, deadline: float) -> Response:
-        until = min(asyncio.get_running_loop().time() + self._fetch_seconds, deadline)
+        full = asyncio.get_running_loop().time() + self._fetch_seconds
         try:
-            async with asyncio.timeout_at(until):
+            async with asyncio.timeout_at(min(full, deadline)):
                 return await fetch(address, target, self._tls)
         except TimeoutError as error:
+            if deadline < full:
+                # Cut short by us: that it would have stayed silent is not known.
+                raise FetchFailed(Finding.TIME_OVER, f"did not answer {target.shown} before {_TIME_IS_UP}") from error
             raise FetchFailed(Finding.TIMED_OUT, f"does not answer {target.shown} in time") from error
 
     async def _locate(self, target: Target, current: tuple[IPAddress, ...], deadline: float) -> tuple[IPAddress, ...]:
@@ -190,8 +204,9 @@ class HttpPreflight:
         if not isinstance(target.host, str):
             return (target.host,)  # passed by the redirect policy
         lookup = await self._lookup(self._resolver, target.host, deadline)
-        if lookup.status in (LookupStatus.FAILED, LookupStatus.NO_ANSWER):
-            raise FetchFailed(Finding.LOOKUP_FAILED, f"redirects to {target.shown}, whose host could not be resolved: {lookup.detail}")
+        if lookup.status in (LookupStatus.FAILED, LookupStatus.NO_ANSWER, LookupStatus.TIME_OVER):
+            finding = Finding.TIME_OVER if lookup.status is LookupStatus.TIME_OVER else Finding.LOOKUP_FAILED
+            raise FetchFailed(finding, f"redirects to {target.shown}, whose host could not be resolved: {lookup.detail}")
         if not lookup.addresses:
             raise RedirectRefused("to a host that has no address")
         addresses = permitted(lookup, self._policy)

@@ -18,7 +18,7 @@ from controlplane.core.managed_domain import (
 )
 from controlplane.core.names import DomainName
 from controlplane.core.order import OrderRecord, Phase
-from controlplane.core.ports import AccountRecord, TokenRecord
+from controlplane.core.ports import AccountRecord, AccountStatus, SealedAccountKey, TokenRecord
 from controlplane.core.redacted import SecretBytes
 from controlplane.core.sealing import Envelope, Scheme
 
@@ -261,26 +261,52 @@ def decode_token(data: bytes) -> TokenRecord:
 
 
 def encode_account(record: AccountRecord) -> bytes:
-    """Serialises an account; its key stays sealed."""
+    """Serialises an account; its keys stay sealed."""
     message = account_pb2.AccountRecord(
         directory_url=record.directory_url,
         account_url=record.account_url,
         sealed_account_key=encode_envelope(record.sealed_account_key),
         spki_digest=record.spki_digest,
+        status=account_pb2.AccountRecord.Status.Name(int(record.status)),
+        contact=record.contact,
+        terms_of_service_url=record.terms_of_service,
+        external_account_key_id=record.external_account_key_id,
     )
     _put_time(message.create_time, record.create_time)
+    _put_time(message.key_change_time, record.key_change_time)
+    if record.successor is not None:
+        message.sealed_successor_key.CopyFrom(encode_envelope(record.successor.envelope))
+        message.successor_spki_digest = record.successor.spki_digest
     return message.SerializeToString()
 
 
 def decode_account(data: bytes) -> AccountRecord:
-    """Reads an account."""
+    """Reads an account.
+
+    Raises:
+        RecordRejected: a status or a scheme that this version does not know.
+    """
     message = account_pb2.AccountRecord.FromString(data)
+    try:
+        # Records of versions that wrote no status are of accounts in use.
+        status = AccountStatus(message.status or AccountStatus.VALID)
+    except ValueError:
+        raise RecordRejected(f"account with the unknown status number {message.status}") from None
+    successor = None
+    if message.HasField("sealed_successor_key"):
+        successor = SealedAccountKey(decode_envelope(message.sealed_successor_key), message.successor_spki_digest)
     return AccountRecord(
         message.directory_url,
         message.account_url,
         decode_envelope(message.sealed_account_key),
         message.spki_digest,
         _get_time(message.create_time),
+        successor=successor,
+        key_change_time=_get_time(message.key_change_time) if message.HasField("key_change_time") else None,
+        status=status,
+        contact=tuple(message.contact),
+        terms_of_service=message.terms_of_service_url,
+        external_account_key_id=message.external_account_key_id,
     )
 
 

@@ -107,11 +107,11 @@ async def store_call(seconds: float = CALL_SECONDS) -> AsyncIterator[None]:
 
 
 class Script:
-    """A Lua script of `lua/`, sent whole only when the server does not know it yet."""
+    """A Lua script of `lua/`, sent whole only when the server does not know it yet. Of several names the first ones hold its functions."""
 
-    def __init__(self, client: Redis, name: str) -> None:
+    def __init__(self, client: Redis, *names: str) -> None:
         self._client = client
-        self._text = _script_text(name)
+        self._text = "".join(map(_script_text, names))
         self._script = client.register_script(self._text)
 
     async def __call__(self, keys: Sequence[str], arguments: Sequence[str | bytes | int]) -> Any:

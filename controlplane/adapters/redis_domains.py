@@ -1,11 +1,12 @@
 """DomainStore on Redis: domains as the API sees them."""
 
+import asyncio
 import base64
 import binascii
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import NoReturn
 
 import structlog
@@ -18,14 +19,18 @@ from controlplane.adapters import redis_keys as keys
 from controlplane.adapters.record_codec import decode_spec, decode_status, encode_spec, encode_status, parse_sealed_field
 from controlplane.adapters.redis_claims import claim_prefix, parse_claim
 from controlplane.adapters.redis_client import CHANGE_STREAM_LENGTH, Script, answer, milliseconds, store_call
+from controlplane.core.domain_intents import with_renewal, with_revocation
 from controlplane.core.errors import AlreadyExists, Conflict, FieldViolation, InvalidArgument, NotFound, RecordRejected, Unavailable
-from controlplane.core.managed_domain import Domain, DomainSpec, DomainStatus
+from controlplane.core.lanes import lane_of
+from controlplane.core.managed_domain import Domain, DomainSpec, DomainStatus, Revocation
 from controlplane.core.names import DomainName
 from controlplane.core.ports import Page
 
 _FRESH_CLAIM_MS = 60_000
 """A claim younger than this is never taken over: its owner may be about to be written."""
 _ATTEMPTS = 5
+_OTHER_CREATION_SECONDS = 0.03
+"""Between looks at a domain whose names were claimed a moment ago; each wait is longer than the one before."""
 _FIELDS = ["spec", "status", "revision", "sealed"]
 _TOMBSTONE_MS = 24 * 3600 * 1000
 """How long a deletion is remembered: an Envoy that was away for longer asks for its names anew when it is back."""
@@ -39,11 +44,11 @@ class RedisDomainStore:
 
     def __init__(self, client: Redis) -> None:
         self._client = client
-        self._create = Script(client, "create_domain")
+        self._create = Script(client, "schedule", "create_domain")
         self._claim = Script(client, "claim_name")
         self._release = Script(client, "release_claim")
-        self._update = Script(client, "update_spec")
-        self._delete = Script(client, "delete_domain")
+        self._update = Script(client, "schedule", "update_spec")
+        self._delete = Script(client, "schedule", "delete_domain")
         self._list = Script(client, "list_names")
 
     async def create(self, spec: DomainSpec, status: DomainStatus) -> Domain:
@@ -60,16 +65,16 @@ class RedisDomainStore:
                     [
                         keys.domain(name),
                         keys.claim(name),
-                        keys.due(shard),
                         keys.names(shard),
                         keys.sequence(shard),
                         keys.changes(shard),
+                        *keys.due_sets(shard),
                     ],
                     [
                         name,
                         encode_spec(spec),
                         encode_status(status),
-                        milliseconds(spec.create_time),
+                        lane_of(Domain(spec, status, 1), spec.create_time),
                         all_names(spec),
                         CHANGE_STREAM_LENGTH,
                         stale,
@@ -89,7 +94,7 @@ class RedisDomainStore:
 
     async def _claim_name(self, additional: DomainName, owner: DomainSpec) -> None:
         stale: str | bytes = ""
-        for _ in range(_ATTEMPTS):
+        for attempt in range(_ATTEMPTS):
             now = milliseconds(datetime.now(UTC))
             outcome: bytes = await self._claim(
                 [keys.domain(additional.value), keys.claim(additional.value)], [f"{claim_prefix(owner)}{now}", claim_prefix(owner), stale]
@@ -98,8 +103,13 @@ class RedisDomainStore:
                 return
             if outcome == b"domain":
                 _taken(f"domains/{additional}", f"{additional} is a domain of its own already; delete it first")
-            if parse_claim(outcome)[0] == owner.fqdn.value and await self.get(owner.fqdn) is not None:
-                _exists(owner.fqdn)
+            if parse_claim(outcome)[0] == owner.fqdn.value:
+                if await self.get(owner.fqdn) is not None:
+                    _exists(owner.fqdn)
+                if attempt < _ATTEMPTS - 1:
+                    # The same domain is being created by somebody else: it is about to be there, unless he was killed.
+                    await asyncio.sleep(_OTHER_CREATION_SECONDS * (attempt + 1))
+                    continue
             stale = await self._stale_or_taken(outcome, additional)
         raise Unavailable(f"the claim on {additional} keeps changing")
 
@@ -152,22 +162,50 @@ class RedisDomainStore:
                     found[name] = domain
         return found
 
-    async def request_renewal(self, name: DomainName, at: datetime, not_before: datetime | None = None) -> Domain:
+    async def request_renewal(self, name: DomainName, at: datetime, not_before: datetime | None = None, *, replacement: str = "") -> Domain:
         """See `DomainStore.request_renewal`."""
-        shard = keys.shard_of(name.value)
         for _ in range(_ATTEMPTS):
             domain, raw = await self._read(name)
-            # Another replica's clock may be ahead: a later request is later whatever the clocks say.
-            before = domain.spec.renewal_request_time
-            asked = at if before is None else max(at, before + timedelta(microseconds=1))
-            spec = replace(domain.spec, renewal_request_time=asked, renewal_not_before=not_before)
-            outcome: bytes = await self._update(
-                [keys.domain(name.value), keys.due(shard), keys.sequence(shard), keys.changes(shard)],
-                [name.value, raw, encode_spec(spec), milliseconds(at), all_names(spec), CHANGE_STREAM_LENGTH],
-            )
-            if outcome == b"updated":
+            spec = with_renewal(domain, at, not_before, replacement)
+            if spec is domain.spec:
+                return domain
+            # A person sees at once when his renewal is planned; a worker need not look at a million domains twice.
+            due = not_before if replacement and not_before is not None and not_before > at else None
+            if await self._replace_spec(domain, raw, spec, at, due):
                 return replace(domain, spec=spec, revision=domain.revision + 1)
         raise Conflict(f"domains/{name} keeps changing; try again")
+
+    async def request_revocation(self, name: DomainName, revocation: Revocation) -> Domain:
+        """See `DomainStore.request_revocation`."""
+        for _ in range(_ATTEMPTS):
+            domain, raw = await self._read(name)
+            spec = with_revocation(domain, revocation)
+            if spec is domain.spec and domain.pending_revocation is None:
+                return domain
+            if await self._replace_spec(domain, raw, spec, revocation.request_time):
+                return replace(domain, spec=spec, revision=domain.revision + 1)
+        raise Conflict(f"domains/{name} keeps changing; try again")
+
+    async def _replace_spec(self, read: Domain, raw: bytes, spec: DomainSpec, now: datetime, due: datetime | None = None) -> bool:
+        """Writes a spec in place of the one that was read and makes the domain due by a time, None: at once, in the lane that follows.
+
+        Returns false when it has changed since.
+        """
+        name = spec.fqdn.value
+        shard = keys.shard_of(name)
+        outcome: bytes = await self._update(
+            [keys.domain(name), keys.sequence(shard), keys.changes(shard), *keys.due_sets(shard)],
+            [
+                name,
+                raw,
+                encode_spec(spec),
+                "" if due is None else milliseconds(due),
+                lane_of(replace(read, spec=spec), due or now),
+                all_names(spec),
+                CHANGE_STREAM_LENGTH,
+            ],
+        )
+        return outcome == b"updated"
 
     async def delete(self, name: DomainName, expected_etag: str) -> None:
         """See `DomainStore.delete`."""
@@ -179,13 +217,13 @@ class RedisDomainStore:
             outcome: bytes = await self._delete(
                 [
                     keys.domain(name.value),
-                    keys.due(shard),
                     keys.names(shard),
                     keys.expiry(shard),
                     keys.lease(name.value),
                     keys.sequence(shard),
                     keys.changes(shard),
                     keys.tombstone(name.value),
+                    *keys.due_sets(shard),
                 ],
                 [
                     name.value,

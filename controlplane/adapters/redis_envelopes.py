@@ -32,14 +32,16 @@ from controlplane.core.ports import RecordAuthenticator, SealedPage, SealedRecor
 from controlplane.core.rotation import ReplicaKeys
 from controlplane.core.sealing import Envelope, KeyClass, Scheme, SealContext
 
-_ACCOUNTS = "accounts"
+_ACCOUNTS, _SUCCESSORS = "accounts", "account-successors"
 _REPORT_SECONDS = 30
 _ENCODING = "latin-1"
 
 _CERTIFICATE, _PREVIOUS, _ORDER = _FIELDS = ("certificate", "previous", "order")
-_ACCOUNT = "account"
+_ACCOUNT, _SUCCESSOR = "account", "account-successor"
+"""The account key, and the key that is to take its place while a rollover is under way."""
+
 _SHARD = re.compile(r"[0-9]{1,3}")
-_KINDS = {_CERTIFICATE: "certificate", _PREVIOUS: "certificate", _ORDER: "order", _ACCOUNT: "account"}
+_KINDS = {_CERTIFICATE: "certificate", _PREVIOUS: "certificate", _ORDER: "order", _ACCOUNT: "account", _SUCCESSOR: "account"}
 """Kinds of authenticated records, by place."""
 
 _log = structlog.get_logger(__name__)
@@ -60,7 +62,13 @@ class RedisEnvelopeStore:
     async def page(self, cursor: str, domains: int) -> SealedPage:
         """See `EnvelopeStore.page`."""
         if cursor == _ACCOUNTS:
-            return SealedPage(await self._accounts(), "")
+            return SealedPage(await self._accounts(_ACCOUNT), _SUCCESSORS)
+        if cursor == _SUCCESSORS:
+            # A page of their own: the records are read again, since the account keys in them were replaced just now.
+            successors = await self._accounts(_SUCCESSOR)
+            # What cannot be read at all was told with the account keys.
+            told = {record.owner for record in await self._accounts(_ACCOUNT) if isinstance(record, UnreadableRecord)}
+            return SealedPage([record for record in successors if record.owner not in told], "")
         shard, after = _parse(cursor)
         names: list[bytes] = []
         # Over several shards: a small installation has a few domains in each.
@@ -79,7 +87,7 @@ class RedisEnvelopeStore:
         message, field = _parse_record(record.place, self._authenticator.unwrap(kind, record.owner, record.stored))
         getattr(message, field).CopyFrom(encode_envelope(envelope))
         data = self._authenticator.wrap(kind, record.owner, message.SerializeToString())
-        if record.place == _ACCOUNT:
+        if record.place in (_ACCOUNT, _SUCCESSOR):
             return bool(await self._replace_string([keys.account(record.owner)], [record.stored, data]))
         if record.place == _ORDER:
             places = [keys.domain(record.owner), keys.lease(record.owner), keys.fence(keys.shard_of(record.owner))]
@@ -98,7 +106,7 @@ class RedisEnvelopeStore:
             async with store_call():
                 data: bytes | None = await answer(self._client.get(keys.reseal(target)))
             cursor = (data or b"").decode(_ENCODING)
-            if cursor != _ACCOUNTS:
+            if cursor not in (_ACCOUNTS, _SUCCESSORS):
                 _parse(cursor)
         except (RecordRejected, InvalidArgument) as error:
             _log.error("place of a stopped run rejected, beginning anew", reason=str(error))
@@ -142,7 +150,7 @@ class RedisEnvelopeStore:
             records += [self._decode(place, name, data) for place, data in zip(_FIELDS, reply, strict=True) if data is not None]
         return records
 
-    async def _accounts(self) -> list[SealedRecord | UnreadableRecord]:
+    async def _accounts(self, place: str) -> list[SealedRecord | UnreadableRecord]:
         records: list[SealedRecord | UnreadableRecord] = []
         for key in await keys_like(self._client, keys.ACCOUNTS_PATTERN):
             shown = key.decode(errors="replace")
@@ -150,27 +158,30 @@ class RedisEnvelopeStore:
                 async with store_call():
                     data: bytes | None = await answer(self._client.get(key))
             except RecordRejected as error:
-                records.append(UnreadableRecord(_ACCOUNT, shown, str(error)))
+                records.append(UnreadableRecord(place, shown, str(error)))
                 continue
-            if data is not None:
-                records.append(self._decode_account(shown, data))
+            decoded = None if data is None else self._decode_account(place, shown, data)
+            if decoded is not None:
+                records.append(decoded)
         return records
 
-    def _decode_account(self, key: str, data: bytes) -> SealedRecord | UnreadableRecord:
-        """Reads an account, whose directory URL is in the record only."""
+    def _decode_account(self, place: str, key: str, data: bytes) -> SealedRecord | UnreadableRecord | None:
+        """Reads an account, whose directory URL is in the record only; returns None when there is no such key in it."""
         try:
             # Only to learn which account it claims to be; it is believed below.
-            directory = AccountMessage.FromString(AuthenticatedRecord.FromString(data).payload).directory_url
+            claimed = AccountMessage.FromString(AuthenticatedRecord.FromString(data).payload)
         except DecodeError as error:
-            return UnreadableRecord(_ACCOUNT, key, str(error))
-        if keys.account(directory) != key:
-            return UnreadableRecord(_ACCOUNT, key, "it is the account of another directory")
-        return self._decode(_ACCOUNT, directory, data)
+            return UnreadableRecord(place, key, str(error))
+        if place == _SUCCESSOR and not claimed.HasField("sealed_successor_key"):
+            return None
+        if keys.account(claimed.directory_url) != key:
+            return UnreadableRecord(place, key, "it is the account of another directory")
+        return self._decode(place, claimed.directory_url, data)
 
     def _decode(self, place: str, owner: str, data: bytes) -> SealedRecord | UnreadableRecord:
         try:
             message, field = _parse_record(place, self._authenticator.unwrap(_KINDS[place], owner, data))
-            envelope, context = decode_envelope(getattr(message, field)), _context_of(message)
+            envelope, context = decode_envelope(getattr(message, field)), _context_of(place, message)
         except (CertplaneError, DecodeError, ValueError) as error:
             return UnreadableRecord(place, owner, str(error))
         return SealedRecord(place, owner, envelope, context, self._authenticator.key_id_of(data), data)
@@ -180,14 +191,17 @@ def _parse_record(place: str, payload: bytes) -> tuple[_Message, str]:
     """Returns the message, and its field that holds the envelope."""
     if place == _ACCOUNT:
         return AccountMessage.FromString(payload), "sealed_account_key"
+    if place == _SUCCESSOR:
+        return AccountMessage.FromString(payload), "sealed_successor_key"
     if place == _ORDER:
         return OrderMessage.FromString(payload), "sealed_leaf_key"
     return CertificateMessage.FromString(payload), "sealed_leaf_key"
 
 
-def _context_of(message: _Message) -> SealContext:
+def _context_of(place: str, message: _Message) -> SealContext:
     if isinstance(message, AccountMessage):
-        return SealContext(KeyClass.ACCOUNT, message.spki_digest, (message.directory_url,))
+        digest = message.successor_spki_digest if place == _SUCCESSOR else message.spki_digest
+        return SealContext(KeyClass.ACCOUNT, digest, (message.directory_url,))
     if isinstance(message, OrderMessage):
         return leaf_seal_context(csr_spki_digest(message.csr), tuple(message.names))
     return leaf_seal_context(message.spki_digest, tuple(message.names))

@@ -5,12 +5,14 @@ script can change a domain, its schedule and its shard's change stream together.
 
 | key | type | content |
 |---|---|---|
-| `cp:{sNN}:domain:NAME` | hash | `spec`, `status`, `certificate`, `head`, `previous`, `sealed`, `order`, `revision`, `fence`, `wake` |
+| `cp:{sNN}:domain:NAME` | hash | `spec`, `status`, `certificate`, `head`, `previous`, `sealed`, `order`, `revision`, `fence`, `wake`, and |
+| | | `lane` when it is not that of renewals |
 | `cp:{sNN}:claim:NAME` | string | `OWNER|UID|MILLISECONDS`: NAME is an additional name of this life of OWNER |
 | `cp:{sNN}:gone:NAME` | string, TTL | NAME was taken away by a deletion, not by a store that lost it |
 | `cp:{sNN}:lease:NAME` | string, TTL | `OWNER:FENCING_TOKEN` |
 | `cp:{sNN}:names` | sorted set, score 0 | own names, for listing in order |
-| `cp:{sNN}:due` | sorted set | own names by due time, milliseconds |
+| `cp:{sNN}:due` | sorted set | own names in the lane of renewals by due time, milliseconds |
+| `cp:{sNN}:due:LANE` | sorted set | the same of each other lane |
 | `cp:{sNN}:expiry` | sorted set | own names by end of validity, milliseconds |
 | `cp:{sNN}:fence` | integer | the shard's last fencing token |
 | `cp:{sNN}:sequence` | integer | the shard's last change number |
@@ -24,18 +26,39 @@ script can change a domain, its schedule and its shard's change stream together.
 | `cp:{fleet}:seen` | sorted set | the same by when they were last written, milliseconds |
 | `cp:node:ID` | hash, TTL | what is remembered of a node: `status`, `names` |
 | `cp:key-report:ID` | string, TTL | what a running process says of its keys |
+| `cp:{ca-DIGEST}:bucket:BUCKET` | string, TTL | `FULL_AT BLOCKED_UNTIL` of a token bucket, microseconds, by a CA's directory URL |
+| `cp:{ca-DIGEST}:breaker` | string, TTL | `STATE FAULTS OPENINGS UNTIL` of a CA's circuit breaker, microseconds |
+| `cp:{authorities}:report:DIGEST` | string, TTL | what a worker last said of a CA, by SHA-256 of its directory URL |
+| `cp:{authorities}:reported` | set, TTL | the digests of all CAs that workers speak of |
+| `cp:lanes:MINUTE` | hash, TTL | attempts that ended in that minute since 1970, by lane |
+| `cp:{replacements}:records` | hash | mass replacements by their identifiers |
+| `cp:{replacements}:stopped` | hash | when each replacement was stopped that ever was, milliseconds |
+| `cp:{replacements}:job` | string, TTL | the process that carries replacements on |
 | `cp:reseal:TARGET` | string | where sealing anew to these keys was stopped |
+| `cp:{checks}:waiting` | sorted set | ids of pre-flights that were asked for and nobody has taken, by when, microseconds |
+| `cp:{checks}:check:ID` | hash, TTL | one of them: `request`, `run`, `taken`, `done` (milliseconds), `result` |
+| `cp:{checks}:runner` | string, TTL | a worker that takes them is there |
 | `cp:epoch` | string | random identifier of this store's life |
 """
 
 import hashlib
 import zlib
 
+from controlplane.core.lane import Lane
+
 SHARDS = 256
 EPOCH = "cp:epoch"
 REPLICAS = "cp:{fleet}:replicas"
 NODES = "cp:{fleet}:nodes"
 NODES_SEEN = "cp:{fleet}:seen"
+CHECKS_WAITING = "cp:{checks}:waiting"
+CHECK_PREFIX = "cp:{checks}:check:"
+"""What the key of every pre-flight starts with; its id follows."""
+CHECK_RUNNER = "cp:{checks}:runner"
+AUTHORITIES_REPORTED = "cp:{authorities}:reported"
+REPLACEMENTS = "cp:{replacements}:records"
+REPLACEMENTS_STOPPED = "cp:{replacements}:stopped"
+REPLACEMENTS_JOB = "cp:{replacements}:job"
 
 
 def shard_of(name: str) -> int:
@@ -82,9 +105,14 @@ def names(shard: int) -> str:
     return _in_shard(shard, "names")
 
 
-def due(shard: int) -> str:
-    """Due times of a shard."""
-    return _in_shard(shard, "due")
+def due(shard: int, lane: Lane = Lane.RENEWAL) -> str:
+    """Due times of a lane of a shard. That of renewals, where nearly all domains rest, has the name from before there were lanes."""
+    return _in_shard(shard, "due" if lane is Lane.RENEWAL else f"due:{lane}")
+
+
+def due_sets(shard: int) -> tuple[str, ...]:
+    """Due times of all lanes of a shard, in the order that the scripts expect."""
+    return tuple(due(shard, lane) for lane in Lane)
 
 
 def expiry(shard: int) -> str:
@@ -142,6 +170,30 @@ def node(node_id: str) -> str:
     return f"cp:node:{node_id}"
 
 
+def bucket(directory_url: str, name: str) -> str:
+    """A token bucket; all of a CA share a slot, so that one script can take from several."""
+    return f"{_of_authority(directory_url)}bucket:{name}"
+
+
+def breaker(directory_url: str) -> str:
+    """The circuit breaker of a CA."""
+    return f"{_of_authority(directory_url)}breaker"
+
+
+def _of_authority(directory_url: str) -> str:
+    return f"cp:{{ca-{authority_digest(directory_url)}}}:"
+
+
+def authority_digest(directory_url: str) -> str:
+    """What stands for a CA in names of keys."""
+    return hashlib.sha256(directory_url.encode()).hexdigest()[:16]
+
+
+def authority_report(digest: str) -> str:
+    """What a worker last said of a CA, by its digest; all reports share a slot, so that one command reads them."""
+    return f"cp:{{authorities}}:report:{digest}"
+
+
 ACCOUNTS_PATTERN = "cp:account:*"
 """All accounts."""
 
@@ -158,6 +210,11 @@ KEY_REPORTS_PATTERN = "cp:key-report:*"
 def key_report(replica: str) -> str:
     """The report of a running process."""
     return f"cp:key-report:{replica}"
+
+
+def lanes_completed(minute: int) -> str:
+    """How many attempts ended in a minute, counted since 1970, by lane."""
+    return f"cp:lanes:{minute}"
 
 
 def reseal(target: str) -> str:

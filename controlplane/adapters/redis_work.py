@@ -1,6 +1,7 @@
 """WorkStore on Redis: leases, fenced writes and the schedule."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,13 +17,15 @@ from controlplane.adapters.redis_client import CHANGE_STREAM_LENGTH, Script, ans
 from controlplane.adapters.redis_domains import decode_domain
 from controlplane.core.certificate import CertificateRecord
 from controlplane.core.errors import DomainGone, LeaseLost, RecordRejected
+from controlplane.core.lane import Lane
 from controlplane.core.managed_domain import DomainStatus
 from controlplane.core.names import DomainName
 from controlplane.core.order import OrderRecord
-from controlplane.core.ports import Clock, Lease, RecordAuthenticator, Work
+from controlplane.core.ports import Clock, DueDomains, Lease, RecordAuthenticator, Work
 from controlplane.xds.resource_names import canonical_name
 
 _log = structlog.get_logger(__name__)
+_DUE_SETS: Mapping[Lane, Sequence[str]] = {lane: [keys.due(shard, lane) for shard in range(keys.SHARDS)] for lane in Lane}
 
 
 class RedisWorkStore:
@@ -37,54 +40,51 @@ class RedisWorkStore:
         self._certificates = CertificateCodec(client, authenticator)
         self._clock = clock
         self._due = Script(client, "due_domains")
-        self._least = Script(client, "least_score")
-        self._acquire = Script(client, "acquire_lease")
-        self._extend = Script(client, "extend_lease")
-        self._release = Script(client, "release_lease")
+        self._acquire = Script(client, "schedule", "acquire_lease")
+        self._extend = Script(client, "schedule", "extend_lease")
+        self._release = Script(client, "schedule", "release_lease")
         self._load = Script(client, "load_work")
-        self._save = Script(client, "save_work")
+        self._save = Script(client, "schedule", "save_work")
         # What a lease of this process has read or saved, so that events name the domain's names and release knows what was saved.
         self._names: dict[Lease, str] = {}
         self._scheduled: set[Lease] = set()
 
-    async def due(self, now: datetime, limit: int) -> Sequence[DomainName]:
+    async def due(self, now: datetime, limits: Mapping[Lane, int]) -> DueDomains:
         """See `WorkStore.due`."""
-        shards = range(keys.SHARDS)
-        found: list[Any] = await self._due(
-            [keys.due(shard) for shard in shards], [milliseconds(now), limit, *(keys.lease_prefix(shard) for shard in shards)]
+        looks = await asyncio.gather(*(self._look(lane, now, limit) for lane, limit in limits.items()))
+        return DueDomains(
+            {lane: names for lane, (names, _) in zip(limits, looks, strict=True)},
+            min((following for _, following in looks if following is not None), default=None),
         )
-        ready: list[tuple[float, str]] = []
-        for member, score, shard in zip(found[::3], found[1::3], found[2::3], strict=True):
+
+    async def _look(self, lane: Lane, now: datetime, limit: int) -> tuple[Sequence[DomainName], datetime | None]:
+        following, *found = await self._due(_DUE_SETS[lane], [milliseconds(now), limit])
+        ready: list[DomainName] = []
+        for member, shard in zip(found[::3], found[2::3], strict=True):
             name = canonical_name(member)
             if name is None or keys.shard_of(name) != int(shard):
                 # Nobody could ever lease it, and it would come first at every look.
-                _log.error("schedule entry rejected", entry=repr(member)[:100], shard=int(shard))
+                _log.error("schedule entry rejected", entry=repr(member)[:100], shard=int(shard), lane=lane)
                 async with store_call():
-                    await answer(self._client.zrem(keys.due(int(shard)), member))
+                    await answer(self._client.zrem(keys.due(int(shard), lane), member))
             else:
-                ready.append((float(score), name))
-        return [DomainName(name) for _, name in sorted(ready)[:limit]]
+                ready.append(DomainName(name))
+        return ready, from_milliseconds(float(following)) if following else None
 
-    async def next_due(self) -> datetime | None:
-        """See `WorkStore.next_due`."""
-        found = await self._least([keys.due(shard) for shard in range(keys.SHARDS)], ["-inf"])
-        return from_milliseconds(float(found[1])) if found else None
-
-    async def acquire(self, name: DomainName, owner: str, ttl: timedelta) -> Lease | None:
+    async def acquire(self, name: DomainName, owner: str, ttl: timedelta, *, due_by: datetime | None = None) -> Lease | None:
         """See `WorkStore.acquire`."""
-        shard = keys.shard_of(name.value)
-        token: int = await self._acquire(
-            [keys.domain(name.value), keys.lease(name.value), keys.due(shard), keys.fence(shard)],
-            [name.value, owner, ttl // timedelta(milliseconds=1)],
+        taken: list[Any] = await self._acquire(
+            [keys.domain(name.value), keys.lease(name.value), keys.fence(keys.shard_of(name.value)), *_due_sets(name.value)],
+            [name.value, owner, ttl // timedelta(milliseconds=1), "" if due_by is None else milliseconds(due_by)],
         )
-        return Lease(name, owner, token) if token else None
+        return Lease(name, owner, taken[0], Lane(taken[1].decode())) if taken else None
 
     async def extend(self, lease: Lease, ttl: timedelta) -> None:
         """See `WorkStore.extend`."""
         name = lease.name.value
         kept: int = await self._extend(
-            [keys.domain(name), keys.lease(name), keys.due(keys.shard_of(name))],
-            [name, lease.owner, lease.token, ttl // timedelta(milliseconds=1)],
+            [keys.domain(name), keys.lease(name), *_due_sets(name)],
+            [name, lease.owner, lease.token, ttl // timedelta(milliseconds=1), 1 if lease in self._scheduled else 0],
         )
         self._held(lease, kept)
 
@@ -94,8 +94,7 @@ class RedisWorkStore:
         scheduled = lease in self._scheduled
         self._forget(lease)
         await self._release(
-            [keys.domain(name), keys.lease(name), keys.due(keys.shard_of(name))],
-            [name, lease.owner, lease.token, 1 if scheduled else 0],
+            [keys.domain(name), keys.lease(name), *_due_sets(name)], [name, lease.owner, lease.token, 1 if scheduled else 0]
         )
 
     async def load(self, lease: Lease) -> Work:
@@ -117,9 +116,9 @@ class RedisWorkStore:
         self._names[lease] = ",".join(each.value for each in domain.spec.all_names)
         return Work(domain, order, certificate)
 
-    async def save_status(self, lease: Lease, status: DomainStatus, due: datetime | None) -> None:
+    async def save_status(self, lease: Lease, status: DomainStatus, due: datetime | None, lane: Lane | None = None) -> None:
         """See `WorkStore.save_status`."""
-        await self._write(lease, status=encode_status(status), due=_score(due), event="status")
+        await self._write(lease, status=encode_status(status), due=_score(due), lane=lane or "", event="status")
         self._scheduled.add(lease)
 
     async def save_order(self, lease: Lease, order: OrderRecord | None, status: DomainStatus | None = None) -> None:
@@ -129,7 +128,7 @@ class RedisWorkStore:
         await self._write(lease, order=data, status=encoded, event="" if status is None else "status")
 
     async def save_certificate(
-        self, lease: Lease, certificate: CertificateRecord, status: DomainStatus, due: datetime | None
+        self, lease: Lease, certificate: CertificateRecord, status: DomainStatus, due: datetime | None, lane: Lane = Lane.RENEWAL
     ) -> CertificateRecord:
         """See `WorkStore.save_certificate`. The generation is the time in microseconds, so a restored store does not count backwards."""
         generation = max(certificate.generation + 1, milliseconds(self._clock()) * 1000)
@@ -142,6 +141,7 @@ class RedisWorkStore:
             head=self._certificates.encode_head(stored),
             sealed=sealed_field(stored.sealed_leaf_key),
             due=_score(due),
+            lane=lane,
             expiry=str(milliseconds(stored.not_after)),
             event="certificate",
         )
@@ -158,13 +158,14 @@ class RedisWorkStore:
         head: bytes = b"",
         sealed: str = "",
         due: str = "",
+        lane: str = "",
         expiry: str = "",
         event: str = "",
     ) -> None:
         name = lease.name.value
         shard = keys.shard_of(name)
         kept: int = await self._save(
-            [keys.domain(name), keys.due(shard), keys.expiry(shard), keys.sequence(shard), keys.changes(shard)],
+            [keys.domain(name), keys.expiry(shard), keys.sequence(shard), keys.changes(shard), *keys.due_sets(shard)],
             [
                 name,
                 lease.token,
@@ -178,6 +179,7 @@ class RedisWorkStore:
                 event,
                 CHANGE_STREAM_LENGTH,
                 sealed,
+                lane,
             ],
         )
         self._held(lease, kept)
@@ -192,6 +194,10 @@ class RedisWorkStore:
     def _forget(self, lease: Lease) -> None:
         self._names.pop(lease, None)
         self._scheduled.discard(lease)
+
+
+def _due_sets(name: str) -> Sequence[str]:
+    return keys.due_sets(keys.shard_of(name))
 
 
 def _score(due: datetime | None) -> str:

@@ -13,12 +13,12 @@ from controlplane.adapters.live_keys import LiveKeys
 from controlplane.adapters.redis_certificates import RedisCertificateStore
 from controlplane.adapters.redis_changes import RedisChangeFeed
 from controlplane.adapters.redis_client import connect
-from controlplane.adapters.redis_domains import RedisDomainStore
 from controlplane.adapters.redis_envelopes import RedisReplicaReports
 from controlplane.adapters.redis_nodes import RedisNodeStore
 from controlplane.adapters.redis_tokens import RedisTokenStore
 from controlplane.app.fronts import Front, FrontOfOneOfMany, OwnFront
 from controlplane.app.key_watch import watch_keys
+from controlplane.app.management import add_management
 from controlplane.app.parent_death import die_with_parent
 from controlplane.app.process_line import AnsweringEnd
 from controlplane.app.serve_settings import ServeSettings, check_settings
@@ -26,22 +26,17 @@ from controlplane.core.admission import Admission
 from controlplane.core.errors import ConfigurationError
 from controlplane.core.keyring import Role
 from controlplane.core.names import load_public_suffixes
-from controlplane.endpoints.domain_service import add_domain_service
 from controlplane.endpoints.ext_authz import add_ext_authz
-from controlplane.endpoints.fleet_service import add_fleet_service
 from controlplane.endpoints.grpc_server import build_server
 from controlplane.endpoints.health_reflection import add_health_and_reflection
 from controlplane.endpoints.readiness import Readiness
 from controlplane.endpoints.sds import SdsServer
 from controlplane.endpoints.wire_codec import serialise_tls_certificate
 from controlplane.usecases.challenges import Challenges
-from controlplane.usecases.domains import DomainService
 from controlplane.usecases.expiry import ExpiryWatch
-from controlplane.usecases.fleet import Fleet
 from controlplane.usecases.node_snapshots import NodeSnapshots
 from controlplane.usecases.nodes import NodeRegistry
 from controlplane.usecases.secrets import SecretDirectory
-from controlplane.usecases.serving_check import ServingCheck
 from controlplane.xds.subscription import Limits
 
 _DRAIN_SECONDS = 5.0
@@ -96,7 +91,6 @@ async def serve(settings: ServeSettings, front: Front, stop: asyncio.Event) -> N
     certificates = RedisCertificateStore(data_path, keys)
     directory = SecretDirectory(certificates, keys, feed, serialise_tls_certificate)
     challenges = Challenges(RedisTokenStore(data_path, keys), clock)
-    domains = DomainService(RedisDomainStore(client), feed, clock, lambda: uuid.uuid4().hex, ServingCheck(certificates, keys, clock))
     expiry = ExpiryWatch(certificates, clock, settings.expiry_alert)
 
     replica = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
@@ -115,15 +109,27 @@ async def serve(settings: ServeSettings, front: Front, stop: asyncio.Event) -> N
     sds.add_to(xds.server)
     add_ext_authz(xds.server, challenges)
     api = build(settings.api_address, admission=Admission(settings.api_clients, "--api-client"))
-    services = [add_domain_service(api.server, domains, stop), add_fleet_service(api.server, Fleet(nodes, node_store, clock))]
-    health = add_health_and_reflection(api.server, services, readiness)
+    management = add_management(
+        api.server,
+        stop,
+        client=client,
+        keys=keys,
+        feed=feed,
+        certificates=certificates,
+        nodes=nodes,
+        node_store=node_store,
+        clock=clock,
+        replica=replica,
+    )
+    health = add_health_and_reflection(api.server, management.services, readiness)
     await front.open(readiness)
     await xds.server.start()
     await api.server.start()
     try:
         async with asyncio.TaskGroup() as tasks:
             reporting = watch_keys(keys, RedisReplicaReports(client, keys), replica, clock)
-            running = [tasks.create_task(work) for work in (directory.run(), expiry.run(), health.run(), snapshots.run(), reporting)]
+            jobs = (directory.run(), expiry.run(), health.run(), snapshots.run(), management.job.run(), reporting)
+            running = [tasks.create_task(work) for work in jobs]
             with contextlib.suppress(TimeoutError):
                 # A store that is away must not keep Envoys from being told so.
                 async with asyncio.timeout(_FOLLOWING_SECONDS):

@@ -10,6 +10,7 @@ from controlplane.api.certplane.v1 import domain_pb2
 
 _State: Final = domain_pb2.Domain.State
 _Actor: Final = domain_pb2.DomainError.Actor
+_PauseReason: Final = domain_pb2.Domain.PauseReason
 
 _STATES: Final = {
     _State.Value("STATE_PENDING"): "pending: no certificate yet, work goes on",
@@ -17,6 +18,10 @@ _STATES: Final = {
     _State.Value("STATE_DEGRADED"): "degraded: a certificate is served, but something needs care",
     _State.Value("STATE_FAILED"): "failed: there is no certificate to serve",
     _State.Value("STATE_PAUSED"): "paused: nothing is attempted until somebody resumes it",
+}
+_PAUSE_REASONS: Final = {
+    _PauseReason.Value("PAUSE_REASON_DEPARTED"): "its DNS points elsewhere; it comes back by itself once it points here again",
+    _PauseReason.Value("PAUSE_REASON_REQUESTED"): "somebody asked for it; nothing is attempted until somebody resumes it",
 }
 _ACTORS: Final = {
     _Actor.Value("ACTOR_CUSTOMER"): "the owner of the domain must act (DNS, CAA or a firewall)",
@@ -47,6 +52,8 @@ def short_name(domain: domain_pb2.Domain) -> str:
 def state_words(domain: domain_pb2.Domain) -> str:
     """Returns where the domain stands, in words, with the step that the worker is at."""
     words = _STATES.get(domain.state, "unknown")
+    if domain.state == _State.Value("STATE_PAUSED") and domain.pause_reason in _PAUSE_REASONS:
+        words = f"paused: {_PAUSE_REASONS[domain.pause_reason]}"
     if domain.reconciling:
         words += ", a newer one is on its way"
     return f"{words} (at the step {domain.current_step})" if domain.current_step else words
@@ -90,21 +97,34 @@ def _properties(domain: domain_pb2.Domain) -> Iterator[tuple[str, str]]:
     if domain.HasField("serving_error"):
         yield "not served", domain.serving_error.detail
         yield "who must act", _ACTORS.get(domain.serving_error.must_act, "it is not known who must act")
+    yield "points elsewhere", f"since {_time(domain, 'departed_time')}" if domain.HasField("departed_time") else ""
     yield "failures", f"{domain.attempt_count} since the last success" if domain.attempt_count else ""
     yield "next attempt", _time(domain, "next_attempt_time")
     yield "also for", ", ".join(domain.additional_names)
     yield "left out", ", ".join(domain.omitted_names)
     yield "certificate", domain.certificate.removeprefix("certificates/")
     yield "serial number", domain.serial_number
+    yield "issued by", domain.certificate_authority
     yield "issued", _time(domain, "issue_time")
     yield "expires", _time(domain, "expire_time")
     yield "renewal", _time(domain, "renew_time")
+    yield from _window(domain)
     yield "renewal asked for", _time(domain, "requested_renewal_time")
     yield "sealed by", domain.sealing_scheme
     yield "tenant", domain.tenant
     yield "labels", ", ".join(f"{key}={value}" for key, value in sorted(domain.labels.items()))
     yield "created", _time(domain, "create_time")
     yield "etag", domain.etag
+
+
+def _window(domain: domain_pb2.Domain) -> Iterator[tuple[str, str]]:
+    window = domain.renewal_window
+    if window.start == window.end:
+        # None, or what stands for none: a CA's window has a width.
+        return
+    yield "CA suggests renewal", f"from {_time(window, 'start')} to {_time(window, 'end')}"
+    yield "moment chosen in it", _time(window, "selected_time")
+    yield "CA explains it at", window.explanation_url
 
 
 def _cells(domain: domain_pb2.Domain) -> tuple[str, ...]:
@@ -117,8 +137,8 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True)).rstrip()
 
 
-def _time(domain: domain_pb2.Domain, field: str) -> str:
-    if not domain.HasField(field):
+def _time(message: domain_pb2.Domain | domain_pb2.RenewalWindow, field: str) -> str:
+    if not message.HasField(field):
         return ""
-    moment: Timestamp = getattr(domain, field)
+    moment: Timestamp = getattr(message, field)
     return f"{moment.ToDatetime(UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -15,6 +15,7 @@ import grpc
 
 from controlplane.api.certplane.v1 import domain_pb2, domain_service_pb2
 from controlplane.cli.api_client import CALL_SECONDS, ApiSettings, api_command, api_options, connected
+from controlplane.cli.check_text import describe_check, is_conclusive_problem
 from controlplane.cli.domain_text import describe, problem_words, short_name, state_words, table
 from controlplane.cli.json_output import as_json, print_list
 from controlplane.cli.options import Duration, option
@@ -131,6 +132,27 @@ def renew(settings: ApiSettings, name: str, filter_text: str, over: timedelta) -
 
 
 @domains.command()
+@click.argument("name")
+@option("--tenant", default="", show_default=False, help="For a domain that is not onboarded: the tenant, which may decide on the CA.")
+@option("--additional-name", "additional_names", multiple=True, metavar="NAME", help="For a domain that is not onboarded; repeatable.")
+@click.option("--json", "shown_as_json", is_flag=True, help="The same as --output json.")
+@api_command
+def check(settings: ApiSettings, name: str, tenant: str, additional_names: Sequence[str], shown_as_json: bool) -> None:
+    """Check whether a CA would reach this service at the domain NAME, which need not be onboarded. No order is placed.
+
+    The exit status is 1 when a CA would not issue for one of the names.
+    """
+    domain = domain_pb2.Domain(tenant=tenant, additional_names=additional_names)
+    new = domain_service_pb2.CheckDomainRequest(domain_id=name.removeprefix(_PREFIX), domain=domain)
+    with connected(settings) as stub:
+        known = None if additional_names else _check_known(stub, name)
+        response = known or stub.CheckDomain(new, timeout=CALL_SECONDS)
+    click.echo(as_json(response) if settings.json or shown_as_json else describe_check(response))
+    if any(map(is_conclusive_problem, response.verdicts)):
+        raise SystemExit(1)
+
+
+@domains.command()
 @click.argument("names", metavar="[NAME]...", nargs=-1)
 @option("--resume-token", default="", show_default=False, help="Go on behind the response that carried this token, without a snapshot.")
 @api_command
@@ -197,6 +219,18 @@ def _wait(stub: Any, domain: domain_pb2.Domain, seconds: float) -> domain_pb2.Do
     finally:
         call.cancel()
     return domain
+
+
+def _check_known(stub: Any, name: str) -> domain_service_pb2.CheckDomainResponse | None:
+    """Has all names of a domain checked; None when it is not onboarded."""
+    try:
+        request = domain_service_pb2.CheckDomainRequest(name=_resource(name))
+        response: domain_service_pb2.CheckDomainResponse = stub.CheckDomain(request, timeout=CALL_SECONDS)
+    except grpc.RpcError as error:
+        if error.code() is not grpc.StatusCode.NOT_FOUND:
+            raise
+        return None
+    return response
 
 
 def _pages(stub: Any, filter_text: str, page_size: int) -> Iterator[Sequence[domain_pb2.Domain]]:

@@ -3,10 +3,11 @@
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 
-from controlplane.cli.acme_options import Network, acme_options, as_arguments
+from controlplane.cli.acme_options import Network, acme_options, as_arguments, authorities_from
 from controlplane.cli.configuration_errors import told_plainly
 from controlplane.cli.listener_options import envoy_options, redis_options, tls_options
 from controlplane.cli.options import Duration, config_option, log_level_option, option
@@ -35,19 +36,15 @@ _PORT = click.IntRange(1, 65535)
 @option("--admin-port", type=click.IntRange(0, 65535), default=0, help="Admin port of that Envoy; 0 is a free one.")
 @option("--upstream", default="127.0.0.1:8000", metavar="HOST:PORT", help="Where that Envoy sends requests.")
 @log_level_option
+@click.pass_context
 def up(
+    context: click.Context,
+    /,
     state_dir: Path,
     redis_url: str,
     redis_insecure: bool,
     redis_ca: Path | None,
-    acme_directory: str,
-    acme_ca_bundle: Path | None,
-    acme_contact: str,
-    dns_resolver: str,
-    http01_port: int,
     preflight_allow: tuple[Network, ...],
-    caa_identity: tuple[str, ...],
-    concurrency: int,
     scheme: str,
     xds_address: str,
     api_address: str,
@@ -69,6 +66,7 @@ def up(
     admin_port: int,
     upstream: str,
     log_level: str,
+    **_: Any,
 ) -> None:
     """Run serve, worker, a Valkey and, with --envoy, an Envoy in one tree of processes. Ctrl-C or SIGTERM ends all."""
     from controlplane.app.lifecycle import run_role
@@ -94,12 +92,10 @@ def up(
         f"--max-secrets-per-node={max_secrets_per_node}",
         f"--processes={serve_processes}",
     ]
-    # A CA on this machine validates over loopback: so does the pre-flight then.
-    allowed = preflight_allow or loopback_networks(acme_directory)
-    worker_options = as_arguments(
-        acme_directory, acme_ca_bundle, acme_contact, dns_resolver, http01_port, allowed, caa_identity, concurrency
-    )
     with told_plainly():
+        # A CA on this machine validates over loopback: so does the pre-flight then.
+        local = (networks for each in authorities_from(context) if (networks := loopback_networks(each.directory_url)))
+        worker_options = as_arguments(context, preflight_allow or next(local, ()))
         if envoy and any(files.values()):
             raise ConfigurationError(
                 "the Envoy of --envoy speaks plaintext on loopback: leave out --envoy and run an Envoy with the configuration that"

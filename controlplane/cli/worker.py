@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from controlplane.cli.acme_options import Network, acme_options
+from controlplane.cli.acme_options import AUTHORITY_PARAMETERS, Network, acme_options, authorities_from
 from controlplane.cli.configuration_errors import told_plainly
 from controlplane.cli.key_options import allowed_schemes, scheme_options, unlock_from, unlock_options
 from controlplane.cli.listener_options import redis_options
@@ -25,27 +25,28 @@ from controlplane.cli.options import Duration, config_option, log_level_option, 
 @option("--metrics-address", default="127.0.0.1:18003", help="/metrics, /healthz and /readyz.")
 @option("--metrics-insecure", is_flag=True, default=False, help="Allow metrics beyond loopback: plain HTTP, without a secret or a name.")
 @option("--expiry-alert", type=Duration(), default="7d", help="Log an error while a certificate in force has less left than this.")
+@option("--departure-grace", type=Duration(), default="7d", help="How long a domain may point elsewhere before work on it is suspended.")
 @log_level_option
+@click.pass_context
 def worker(
+    context: click.Context,
+    /,
     keys_dir: Path,
     allowed_scheme: tuple[str, ...],
     seal_with_legacy_scheme: bool,
     redis_url: str,
     redis_insecure: bool,
     redis_ca: Path | None,
-    acme_directory: str,
-    acme_ca_bundle: Path | None,
-    acme_contact: str,
     dns_resolver: str,
     http01_port: int,
     preflight_allow: tuple[Network, ...],
-    caa_identity: tuple[str, ...],
     concurrency: int,
     metrics_address: str,
     metrics_insecure: bool,
     expiry_alert: timedelta,
+    departure_grace: timedelta,
     log_level: str,
-    **unlocking: Any,
+    **others: Any,
 ) -> None:
     """Issue and renew certificates: pre-flight, ACME orders, sealing."""
     from controlplane.app.lifecycle import run_role
@@ -58,18 +59,16 @@ def worker(
             redis_url=redis_url,
             redis_insecure=redis_insecure,
             redis_ca=redis_ca,
-            acme_directory=acme_directory,
-            acme_ca_bundle=acme_ca_bundle,
-            acme_contact=acme_contact,
+            authorities=authorities_from(context),
             dns_resolver=dns_resolver,
             http01_port=http01_port,
             preflight_allow=preflight_allow,
-            caa_identities=caa_identity,
             concurrency=concurrency,
             metrics_address=metrics_address,
             metrics_insecure=metrics_insecure,
             expiry_alert=expiry_alert,
-            unlock=unlock_from(**unlocking),
+            departure_grace=departure_grace,
+            unlock=unlock_from(**{name: value for name, value in others.items() if name not in AUTHORITY_PARAMETERS}),
             allowed_schemes=allowed_schemes(allowed_scheme),
             seal_with_legacy_scheme=seal_with_legacy_scheme,
         )

@@ -26,6 +26,10 @@ class ChainRejected(CertplaneError):
     """A chain is not what was ordered; the text says why."""
 
 
+class NotValidNow(ChainRejected):
+    """The certificate is what was ordered, but not valid by our clock: that clock is wrong, or the CA's."""
+
+
 @dataclass(frozen=True, slots=True)
 class CheckedChain:
     """A chain that passed, with what the record needs from its leaf. `serial_number` is lower-case hexadecimal."""
@@ -48,7 +52,7 @@ def check_chain(chain: Sequence[bytes], names: Sequence[str], key_digest: bytes,
         now: must lie within the leaf's validity, give or take an hour at its beginning.
 
     Raises:
-        ChainRejected: it fails; the text says why.
+        ChainRejected: it fails; the text says why. `NotValidNow` when nothing but the time is wrong.
     """
     if not 1 <= len(chain) <= MAX_CERTIFICATES:
         raise ChainRejected(f"the chain has {len(chain)} certificates")
@@ -94,9 +98,9 @@ def _check_leaf(leaf: x509.Certificate, names: Sequence[str], key_digest: bytes,
     if certified != ordered:
         raise ChainRejected(f"ordered were the names {_listed(ordered)}, but the certificate has {_listed(certified)}")
     if now + SKEW < leaf.not_valid_before_utc:
-        raise ChainRejected(f"the certificate is not valid before {leaf.not_valid_before_utc:%Y-%m-%dT%H:%M:%SZ}")
+        raise NotValidNow(f"the certificate is not valid before {leaf.not_valid_before_utc:%Y-%m-%dT%H:%M:%SZ}")
     if leaf.not_valid_after_utc <= now:
-        raise ChainRejected(f"the certificate expired at {leaf.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}")
+        raise NotValidNow(f"the certificate expired at {leaf.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}")
 
 
 def _check_issued(certificate: x509.Certificate, issuer: x509.Certificate) -> None:

@@ -5,13 +5,16 @@
             | "state"       ( "=" | "!=" )             state
             | "scheme"      ( "=" | "!=" )             scheme
             | "expire_time" ( "<" | "<=" | ">" | ">=" ) timestamp
+            | "certificate_authority" ( "=" | "!=" )   value
+            | "domain"      "="                        value, the domain's own name as an A-label
     value   = a word of letters, digits, ".", "_" and "-", or a string in single or double quotes with backslash escapes
     state   = PENDING | ACTIVE | DEGRADED | FAILED | PAUSED, also with the prefix STATE_ and in quotes
     scheme  = HPKE_X25519 | HPKE_MLKEM768_X25519 | HPKE_P256 | RSA_OAEP_AES256GCM: how the leaf key is sealed in the store
     timestamp = RFC 3339 in quotes, for example "2027-01-31T00:00:00Z"
 
 `AND` is written in capitals, as AIP-160 wants it. A domain without a certificate has no `expire_time` and meets no comparison of
-it; one whose scheme is not known, because it has no certificate, meets no comparison of that. The empty filter meets every domain.
+it; one whose scheme or certificate authority is not known, because it has no certificate, meets no comparison of that. The empty filter
+meets every domain.
 """
 
 import operator
@@ -44,13 +47,23 @@ _COMPARISONS: Final[dict[str, Callable[[Any, Any], bool]]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
-_OPERATORS: Final = {"tenant": ("=", "!="), "state": ("=", "!="), "scheme": ("=", "!="), "expire_time": ("<", "<=", ">", ">=")}
+_OPERATORS: Final = {
+    "tenant": ("=", "!="),
+    "state": ("=", "!="),
+    "scheme": ("=", "!="),
+    "expire_time": ("<", "<=", ">", ">="),
+    "certificate_authority": ("=", "!="),
+    "domain": ("=",),
+}
 _EXAMPLES: Final = {
     "tenant": 'tenant = "acme"',
     "state": "state = ACTIVE",
     "scheme": "scheme = HPKE_X25519",
     "expire_time": 'expire_time < "2027-01-31T00:00:00Z"',
+    "certificate_authority": "certificate_authority = letsencrypt",
+    "domain": 'domain = "shop.example.com"',
 }
+_FIELDS: Final = f"{', '.join([*_OPERATORS][:-1])} or {[*_OPERATORS][-1]}"
 _EXAMPLE: Final = 'tenant = "acme" AND state = ACTIVE AND expire_time < "2027-01-31T00:00:00Z"'
 
 
@@ -72,6 +85,10 @@ class Term:
                 actual = domain.status.state
             case "scheme":
                 actual = domain.scheme
+            case "certificate_authority":
+                actual = domain.status.certificate_authority or None
+            case "domain":
+                actual = domain.spec.fqdn.value
             case _:
                 actual = domain.status.expire_time
         return actual is not None and _COMPARISONS[self.operator](actual, self.operand)
@@ -86,6 +103,11 @@ class DomainFilter:
     def matches(self, domain: Domain) -> bool:
         """Returns whether the domain meets every term."""
         return all(term.matches(domain) for term in self.terms)
+
+    @property
+    def only_domain(self) -> str | None:
+        """The one domain that can meet the filter, None when it names none."""
+        return next((str(term.operand) for term in self.terms if term.field == "domain"), None)
 
     @property
     def canonical(self) -> str:
@@ -146,7 +168,7 @@ def _term(tokens: list[_Token], end: int, field: str) -> Term:
         _refuse(field, end, "expected a term, found the end", _EXAMPLE)
     name = tokens[0]
     if name.kind != "word" or name.text not in _OPERATORS:
-        _refuse(field, name.position, f"expected tenant, state, scheme or expire_time, found {_quoted(name.text)}", _EXAMPLE)
+        _refuse(field, name.position, f"expected {_FIELDS}, found {_quoted(name.text)}", _EXAMPLE)
     example = _EXAMPLES[name.text]
     allowed = _OPERATORS[name.text]
     if len(tokens) < 2:
@@ -162,8 +184,10 @@ def _term(tokens: list[_Token], end: int, field: str) -> Term:
     if operand.kind == "operator":
         _refuse(field, operand.position, f"expected a value, found {_quoted(operand.text)}", example)
     match name.text:
-        case "tenant":
-            return Term("tenant", comparison.text, operand.value)
+        case "tenant" | "certificate_authority":
+            return Term(name.text, comparison.text, operand.value)
+        case "domain":
+            return Term("domain", comparison.text, operand.value.removeprefix("domains/").lower())
         case "state":
             return Term("state", comparison.text, _state(operand, field))
         case "scheme":

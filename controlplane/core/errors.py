@@ -59,6 +59,18 @@ class Unavailable(CertplaneError):
         self.retry_after = retry_after
 
 
+class NoWorker(Unavailable):
+    """The request needs a worker, and none is there to take it; the text was written for who asks."""
+
+
+class ResourceExhausted(CertplaneError):
+    """Too much is asked for at once; retry after `retry_after` seconds."""
+
+    def __init__(self, detail: str, retry_after: float = 1.0) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
+
+
 class LeaseLost(CertplaneError):
     """A fenced write was refused: another worker holds the domain now, or it was deleted. Stop at once, write nothing."""
 

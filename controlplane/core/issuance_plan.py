@@ -11,7 +11,7 @@ from enum import Enum, auto
 
 from controlplane.core.backoff import FailureKind
 from controlplane.core.certificate import CertificateRecord
-from controlplane.core.failure import kind_of
+from controlplane.core.failure import is_held, kind_of
 from controlplane.core.managed_domain import Domain, DomainState, DomainStatus, Problem
 from controlplane.core.order import OrderRecord
 from controlplane.core.ports import PreflightVerdict, Work
@@ -128,6 +128,7 @@ def attempts_after(status: DomainStatus, kind: FailureKind) -> int:
 
 def _may_delay(status: DomainStatus) -> bool:
     # After a failure of another kind its own backoff has delayed the order already.
-    if status.last_error is not None and kind_of(status.last_error) is not FailureKind.PREFLIGHT:
+    error = status.last_error
+    if error is not None and kind_of(error) is not FailureKind.PREFLIGHT and not is_held(error):
         return False
     return status.attempt_count < MAX_DELAYS

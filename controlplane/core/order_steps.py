@@ -18,16 +18,21 @@ two sides meet in every combination, and the table has a row for each:
 * *invalid*: fail, with the authorizations' errors. Never finalize again.
 * gone (the CA does not know the order, or calls it expired): abandon it and begin again with a new key.
 
-An order past its `expires` is not waited for, but a certificate that it already has is downloaded.
+An order past its `expires` is not waited for, but a certificate that it already has is downloaded. Our clock may be wrong: an expiry
+that is not ahead of us when the CA has just given the order out cannot be compared with it, and is put `UNCERTAIN_LIFE` ahead by our own
+clock when the order is persisted. The CA ends an order that expires earlier by itself.
+
+A CSR that the CA has accepted is not sent again by the same worker while the order is still shown as *ready*, which a replica that lags
+behind does: it is polled. What to do when a step goes wrong is the table of `order_faults`.
 """
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum, auto
 from types import MappingProxyType
 
 from controlplane.core.order import OrderRecord, Phase
-from controlplane.core.ports import AcmeProblem, RemoteOrder
+from controlplane.core.ports import RemoteOrder
 
 
 class Step(Enum):
@@ -89,7 +94,13 @@ _STATUSES: Mapping[str, RemoteStatus] = MappingProxyType(
 )
 
 _WAITING = frozenset({Step.ANSWER_CHALLENGES, Step.POLL, Step.FINALIZE})
-_ACME = "urn:ietf:params:acme:error:"
+
+# A CA need not say when an order expires (RFC 8555 section 7.1.3); Let's Encrypt keeps one for a week at most.
+LONGEST_LIFE = timedelta(days=7)
+# Shorter than any CA's order lives, longer than any takes.
+UNCERTAIN_LIFE = timedelta(hours=1)
+# Seconds between reads of an order that outlasts a worker's patience.
+LOOK_AGAIN = 60.0
 
 
 def remote_status(remote: RemoteOrder | None) -> RemoteStatus:
@@ -99,7 +110,25 @@ def remote_status(remote: RemoteOrder | None) -> RemoteStatus:
     return _STATUSES.get(remote.status, RemoteStatus.PROCESSING)
 
 
-def next_step(order: OrderRecord, status: RemoteStatus, *, answered: bool, now: datetime) -> Step:
+def expiry(order: OrderRecord) -> datetime:
+    """Returns when an order is not waited for any more."""
+    return order.start_time + LONGEST_LIFE if order.expire_time is None else order.expire_time
+
+
+def expiry_by_our_clock(expires: datetime | None, now: datetime) -> datetime | None:
+    """Returns what to persist as the expiry of an order that the CA gives out `now`."""
+    return now + UNCERTAIN_LIFE if expires is not None and expires <= now else expires
+
+
+def look_again(order: OrderRecord, asked: float, now: datetime) -> float:
+    """Returns the seconds after which an order that takes its time is read again, when the CA `asked` for so many.
+
+    A Retry-After beyond the order's end is cut there: that is when we know more.
+    """
+    return max(min(asked, (expiry(order) - now).total_seconds()), LOOK_AGAIN)
+
+
+def next_step(order: OrderRecord, status: RemoteStatus, *, answered: bool, now: datetime, finalized: bool = False) -> Step:
     """Returns the next step for `order`.
 
     Args:
@@ -107,32 +136,14 @@ def next_step(order: OrderRecord, status: RemoteStatus, *, answered: bool, now: 
         status: the CA's side, as last read.
         answered: whether this worker has answered every pending challenge since it took the order.
         now: for the order's expiry.
+        finalized: whether the CA has accepted the CSR from this worker.
 
     Raises:
         KeyError: a combination that cannot be: an order that was never placed has no status.
     """
     step = ORDER_STEPS[order.phase, status]
-    expired = order.expire_time is not None and order.expire_time <= now
-    if expired and step in _WAITING and status is not RemoteStatus.UNREAD:
+    if expiry(order) <= now and step in _WAITING and status is not RemoteStatus.UNREAD:
         return Step.ABANDON
-    if answered and step is Step.ANSWER_CHALLENGES:
+    if (answered and step is Step.ANSWER_CHALLENGES) or (finalized and step is Step.FINALIZE):
         return Step.POLL
     return step
-
-
-def is_gone(problem: AcmeProblem) -> bool:
-    """Whether a refusal to show an order or authorization means that it is not there (for this account).
-
-    RFC 8555 names no type for it: CAs send `malformed` with 404, and `unauthorized` when it belongs to another account.
-    """
-    return is_absent(problem) or problem.type in (f"{_ACME}malformed", f"{_ACME}unauthorized")
-
-
-def is_absent(problem: AcmeProblem) -> bool:
-    """Whether HTTP itself says that there is no such resource."""
-    return problem.status in (404, 410)
-
-
-def is_not_ready(problem: AcmeProblem) -> bool:
-    """Whether finalize came too early or too late (RFC 8555 section 7.4): the order is to be read again."""
-    return problem.type == f"{_ACME}orderNotReady"

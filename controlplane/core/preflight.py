@@ -9,24 +9,33 @@ refuses does: the name points somewhere else, for a part of its visitors at leas
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum, auto
 
 from controlplane.core.addresses import AddressPolicy, IPAddress
 from controlplane.core.caa import CaaRecord, Issuer
 from controlplane.core.caa import refusal as caa_refusal
+from controlplane.core.errors import InvalidArgument
 from controlplane.core.http_response import Response
 from controlplane.core.managed_domain import Actor, Problem
-from controlplane.core.names import DomainName
-from controlplane.core.ports import PreflightVerdict
+from controlplane.core.names import DomainName, parse_domain_name
+from controlplane.core.ports.preflight import GOOD, CaaAnswer, CaaObservation, Observation, PreflightVerdict
 from controlplane.core.redirects import Target
 
 MAX_ADDRESSES = 8
 """Addresses of each family that are tried; a stranger's DNS may list thousands."""
 
-_URN = "urn:certplane:error:preflight:"
+PROBLEM_TYPE = "urn:certplane:error:preflight:"
+"""The kind of problem follows."""
+NO_SUCH_NAME, NO_ADDRESS, PRIVATE_ADDRESS, CAA_FORBIDS = "no-such-name", "no-address", "private-address", "caa-forbids"
+"""Kinds of problem that no single address shows, apart from the third."""
+
+_TOKEN_EXPECTED = "status 200 with the token's body"  # noqa: S105 - words about a token
+_PUBLIC_EXPECTED = "a public address"
 _SHOWN = 3  # addresses that a problem's detail names
+_SHOWN_RECORDS = 16
+_SHOWN_VALUE = 200  # characters of a CAA record
 
 
 class LookupStatus(Enum):
@@ -41,6 +50,8 @@ class LookupStatus(Enum):
     """The resolver answered that it could not find out (SERVFAIL and its like), or with nonsense."""
     NO_ANSWER = auto()
     """The resolver did not answer."""
+    TIME_OVER = auto()
+    """The check had to end before the resolver had its time to answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +73,16 @@ class CaaLookup:
     detail: str = ""
 
 
+_UNKNOWN = (LookupStatus.FAILED, LookupStatus.NO_ANSWER, LookupStatus.TIME_OVER)
+
+
 class Finding(Enum):
     """What fetching the token through one address showed: kind of problem, whether it is conclusive, who must act."""
 
-    GOOD = ("", False, Actor.NOBODY)
+    GOOD = (GOOD, False, Actor.NOBODY)
     WRONG_ANSWER = ("wrong-answer", True, Actor.CUSTOMER)
+    SERVER_ERROR = ("server-error", True, Actor.CUSTOMER)
+    """A 5xx status: the CA would refuse it too, but it does not show whose server that is."""
     REFUSED = ("connection-refused", True, Actor.CUSTOMER)
     BAD_REDIRECT = ("bad-redirect", True, Actor.CUSTOMER)
     TLS_FAILED = ("tls-failed", True, Actor.CUSTOMER)
@@ -74,6 +90,8 @@ class Finding(Enum):
     TIMED_OUT = ("timeout", False, Actor.NOBODY)
     UNREACHABLE = ("unreachable", False, Actor.OPERATOR)
     LOOKUP_FAILED = ("redirect-lookup-failed", False, Actor.NOBODY)
+    TIME_OVER = ("time-over", False, Actor.NOBODY)
+    """The check had to end before the host had its time to answer."""
 
     def __init__(self, kind: str, conclusive: bool, must_act: Actor) -> None:
         self.kind = kind
@@ -96,7 +114,7 @@ def merge_lookups(lookups: Sequence[AddressLookup]) -> AddressLookup:
     found = tuple(address for lookup in lookups for address in lookup.addresses[:MAX_ADDRESSES])
     if found:
         return AddressLookup(LookupStatus.FOUND, tuple(sorted(found, key=lambda address: -address.version)))
-    for status in (LookupStatus.NO_ANSWER, LookupStatus.FAILED, LookupStatus.NO_SUCH_NAME):
+    for status in (LookupStatus.TIME_OVER, LookupStatus.NO_ANSWER, LookupStatus.FAILED, LookupStatus.NO_SUCH_NAME):
         for lookup in lookups:
             if lookup.status is status:
                 return lookup
@@ -114,10 +132,11 @@ def judge_response(target: Target, response: Response, expected_body: bytes) -> 
     The detail holds nothing of the body: it may come from a place that is not for the reader of the problem.
     """
     if response.status != 200:
-        return Finding.WRONG_ANSWER, f"answers {target.shown} with status {response.status} where 200 is needed"
+        finding = Finding.SERVER_ERROR if response.status >= 500 else Finding.WRONG_ANSWER
+        return finding, f"answers {target.shown} with status {response.status} where 200 is needed"
     if response.truncated or response.body.rstrip() != expected_body.rstrip():
         return Finding.WRONG_ANSWER, f"answers {target.shown} with another body than the token's"
-    return Finding.GOOD, ""
+    return Finding.GOOD, f"answers {target.shown} with the token's body"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,37 +148,64 @@ class Judge:
     policy: AddressPolicy
     issuer: Issuer
 
-    def addresses(self, lookup: AddressLookup) -> PreflightVerdict | None:
+    def name_itself(self) -> PreflightVerdict | None:
+        """Returns the verdict when no public CA issues for the name, as for a public suffix, else None."""
+        try:
+            parse_domain_name(self.name.value, field="name")
+        except InvalidArgument as refused:
+            return self._bad("not-certifiable", refused.violations[0].description, Actor.CUSTOMER)
+        return None
+
+    def addresses(self, lookup: AddressLookup, caa: CaaLookup) -> PreflightVerdict | None:
         """Returns the verdict when the lookup leaves nothing to connect to, else None."""
+        verdict = self._nowhere(lookup)
+        return None if verdict is None else replace(verdict, observations=self._dropped(lookup), caa=self._observed_caa(caa))
+
+    def outcome(self, fetches: Sequence[Fetch], caa: CaaLookup, lookup: AddressLookup | None = None) -> PreflightVerdict:
+        """Returns the verdict on what the permitted addresses and CAA showed; conclusive problems come first.
+
+        `lookup` is where the addresses come from: those of it that were not permitted are told of too.
+        """
+        dropped = () if lookup is None else self._dropped(lookup)
+        observations = (*(_observed(fetch) for fetch in fetches), *dropped)
+        observed_caa = self._observed_caa(caa)
+        return replace(self._outcome(fetches, caa, observed_caa), observations=observations, caa=observed_caa)
+
+    def own_failure(self) -> PreflightVerdict:
+        """Returns the verdict for a check that failed by our own fault."""
+        return self._bad("internal", "could not be checked because of an internal error", Actor.OPERATOR, conclusive=False)
+
+    def _nowhere(self, lookup: AddressLookup) -> PreflightVerdict | None:
         match lookup.status:
             case LookupStatus.NO_SUCH_NAME:
-                return self._bad("no-such-name", "does not exist in the DNS (NXDOMAIN); create its A or AAAA record", Actor.CUSTOMER)
+                return self._bad(NO_SUCH_NAME, "does not exist in the DNS (NXDOMAIN); create its A or AAAA record", Actor.CUSTOMER)
             case LookupStatus.NO_DATA:
-                return self._bad("no-address", "has no A and no AAAA record; create one", Actor.CUSTOMER)
+                return self._bad(NO_ADDRESS, "has no A and no AAAA record; create one", Actor.CUSTOMER)
             case LookupStatus.FAILED:
                 detail = f"could not be resolved: {lookup.detail}; its name servers or its DNSSEC may be broken"
                 return self._bad("dns-failed", detail, Actor.NOBODY, conclusive=False)
             case LookupStatus.NO_ANSWER:
                 return self._bad("resolver-silent", f"could not be resolved: {lookup.detail}", Actor.OPERATOR, conclusive=False)
+            case LookupStatus.TIME_OVER:
+                return self._bad(Finding.TIME_OVER.kind, f"could not be resolved: {lookup.detail}", Actor.NOBODY, conclusive=False)
             case LookupStatus.FOUND:
                 pass
         if permitted(lookup, self.policy):
             return None
         first = lookup.addresses[0]
         detail = f"points to {first}, {self.policy.refusal(first)}; the CA can reach public addresses only: correct the A and AAAA records"
-        return self._bad("private-address", detail, Actor.CUSTOMER)
+        return self._bad(PRIVATE_ADDRESS, detail, Actor.CUSTOMER)
 
-    def outcome(self, fetches: Sequence[Fetch], caa: CaaLookup) -> PreflightVerdict:
-        """Returns the verdict on what the permitted addresses and CAA showed; conclusive problems come first."""
+    def _outcome(self, fetches: Sequence[Fetch], caa: CaaLookup, observed_caa: CaaObservation) -> PreflightVerdict:
         conclusive = [fetch for fetch in fetches if fetch.finding.conclusive]
         if conclusive:
             return self._fetch_problem(conclusive, conclusive=not _falls_back(fetches, conclusive))
-        if caa.records and (reason := caa_refusal(caa.records, self.issuer)):
-            detail = f"may not get a certificate from this CA: the CAA record at {caa.owner} {reason}"
-            return self._bad("caa-forbids", detail, Actor.CUSTOMER)
+        if observed_caa.answer is CaaAnswer.FORBIDS:
+            detail = f"may not get a certificate from this CA: the CAA record at {caa.owner} {observed_caa.detail}"
+            return self._bad(CAA_FORBIDS, detail, Actor.CUSTOMER)
         if not _reaches(fetches):
             return self._fetch_problem([fetch for fetch in fetches if fetch.finding is not Finding.GOOD], conclusive=False)
-        if caa.status in (LookupStatus.FAILED, LookupStatus.NO_ANSWER):
+        if observed_caa.answer is CaaAnswer.UNKNOWN:
             actor = Actor.OPERATOR if caa.status is LookupStatus.NO_ANSWER else Actor.NOBODY
             detail = (
                 f"could not be checked for CAA: the lookup at {caa.owner} failed ({caa.detail}); a CA that sees the same does not issue"
@@ -167,20 +213,45 @@ class Judge:
             return self._bad("caa-lookup-failed", detail, actor, conclusive=False)
         return PreflightVerdict(self.name, None, conclusive=True)
 
-    def own_failure(self) -> PreflightVerdict:
-        """Returns the verdict for a check that failed by our own fault."""
-        return self._bad("internal", "could not be checked because of an internal error", Actor.OPERATOR, conclusive=False)
+    def _dropped(self, lookup: AddressLookup) -> tuple[Observation, ...]:
+        """Returns the addresses that are not connected to."""
+        reasons = ((address, self.policy.refusal(address)) for address in lookup.addresses)
+        return tuple(
+            Observation(str(address), PRIVATE_ADDRESS, f"is {reason}, which a CA does not connect to", _PUBLIC_EXPECTED)
+            for address, reason in reasons
+            if reason
+        )
+
+    def _observed_caa(self, caa: CaaLookup) -> CaaObservation:
+        if caa.status in _UNKNOWN:
+            return CaaObservation(CaaAnswer.UNKNOWN, caa.owner, detail=caa.detail)
+        if not caa.records:
+            return CaaObservation(CaaAnswer.ABSENT)
+        reason = caa_refusal(caa.records, self.issuer)
+        shown = tuple(_shown(record) for record in caa.records[:_SHOWN_RECORDS])
+        return CaaObservation(CaaAnswer.FORBIDS if reason else CaaAnswer.ALLOWS, caa.owner, shown, reason)
 
     def _fetch_problem(self, fetches: Sequence[Fetch], *, conclusive: bool) -> PreflightVerdict:
         finding = fetches[0].finding
         seen = "; ".join(f"{fetch.address} {fetch.detail}" for fetch in fetches[:_SHOWN])
         more = f"; and {len(fetches) - _SHOWN} more addresses" if len(fetches) > _SHOWN else ""
         advice = ": point the name at this service" if finding.conclusive else ""
-        return self._bad(finding.kind, f"is not answered by this service{advice}. Seen: {seen}{more}", finding.must_act, conclusive)
+        detail = f"is not answered by this service{advice}. Seen: {seen}{more}. Expected: {_TOKEN_EXPECTED} from every address"
+        return self._bad(finding.kind, detail, finding.must_act, conclusive)
 
     def _bad(self, kind: str, detail: str, must_act: Actor, conclusive: bool = True) -> PreflightVerdict:
-        problem = Problem(_URN + kind, f"{self.name} {detail}", must_act, self.now, failed_name=self.name.value)
+        problem = Problem(PROBLEM_TYPE + kind, f"{self.name} {detail}", must_act, self.now, failed_name=self.name.value)
         return PreflightVerdict(self.name, problem, conclusive)
+
+
+def _observed(fetch: Fetch) -> Observation:
+    return Observation(str(fetch.address), fetch.finding.kind, fetch.detail, _TOKEN_EXPECTED)
+
+
+def _shown(record: CaaRecord) -> str:
+    """Returns a record in the presentation format (RFC 8659 section 4.1.1), of a stranger's text as much as is fit to be read."""
+    text = f'{record.flags} {record.tag[:20]} "{record.value[:_SHOWN_VALUE]}"'
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 
 def _reaches(fetches: Sequence[Fetch]) -> bool:

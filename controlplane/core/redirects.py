@@ -20,11 +20,22 @@ _MAX_LOCATION = 2000  # characters; what Let's Encrypt takes too
 _URI_CHARACTERS = re.compile(r"[!#-;=?-Z\[\]_a-z~]+")  # RFC 3986 section 2, percent-encoded octets included
 _HOST = re.compile(r"(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)+[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
+_FOLLOWED = frozenset((301, 302, 307, 308))  # CA/Browser Forum Baseline Requirements section 3.2.2.4.19
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class RedirectRefused(Exception):
     """The redirect is not followed; the text is the end of a sentence that starts with what redirects: "redirects ..."."""
+
+
+def check_redirect_status(status: int) -> None:
+    """Checks that a CA may follow a redirect of this status.
+
+    Raises:
+        RedirectRefused: it may not, as for 303.
+    """
+    if status not in _FOLLOWED:
+        raise RedirectRefused(f"with status {status}, which no CA follows: 301, 302, 307 and 308 are")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,16 @@
-"""When a certificate is renewed, as long as its CA does not say (RFC 9773)."""
+"""When a certificate is renewed by its lifetime alone: as long as its CA does not say (RFC 9773), and at the latest whatever it says.
+
+| lifetime        | renewed with this left | at the latest with this left |
+|-----------------|------------------------|------------------------------|
+| 90 days         | 30 days                | 15 days                      |
+| 64 days         | 21 days 8 hours        | 10 days 16 hours             |
+| 45 days         | 15 days                | 7 days 12 hours              |
+| 160 hours       | 80 hours               | 40 hours                     |
+| 6 days          | 72 hours               | 36 hours                     |
+
+Both moments are spread by the name over the twentieth of the lifetime before them. What is left is time for retries: an outage of the CA
+of a whole day fits into it even for the shortest.
+"""
 
 from datetime import datetime, timedelta
 
@@ -16,5 +28,18 @@ def renew_time(not_before: datetime, not_after: datetime, name: str) -> datetime
     renewed in one.
     """
     lifetime = not_after - not_before
-    left = lifetime / 2 if lifetime < SHORT_LIVED else lifetime / 3
-    return not_after - left - lifetime * (SPREAD * fraction("renewal", name))
+    return not_after - _planned_rest(lifetime) - lifetime * (SPREAD * fraction("renewal", name))
+
+
+def latest_renewal(not_before: datetime, not_after: datetime, name: str) -> datetime:
+    """Returns the backstop: when to renew at the latest, whatever the CA suggests.
+
+    Half of what `renew_time` leaves is left then: a sixth of the lifetime, or a quarter of one under ten days, or a little more, as the
+    name says. A CA that suggests the last hour for all of its certificates does not get them all in that hour.
+    """
+    lifetime = not_after - not_before
+    return not_after - _planned_rest(lifetime) / 2 - lifetime * (SPREAD * fraction("backstop", name))
+
+
+def _planned_rest(lifetime: timedelta) -> timedelta:
+    return lifetime / 2 if lifetime < SHORT_LIVED else lifetime / 3

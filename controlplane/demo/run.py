@@ -10,8 +10,8 @@ from pathlib import Path
 
 import grpc
 
+from controlplane.adapters.redis_accounts import forget_account
 from controlplane.adapters.redis_client import connect
-from controlplane.adapters.redis_tokens import forget_account
 from controlplane.api.certplane.v1 import domain_pb2, domain_service_pb2, domain_service_pb2_grpc
 from controlplane.app.up import EnvoySettings, UpSettings, loopback_networks, up
 from controlplane.core.sealing import Scheme

@@ -10,7 +10,7 @@ import shutil
 import socket
 import ssl
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +47,14 @@ class Pebble:
     """A running Pebble. Make it with `start` or as an async context manager; end it with `stop`."""
 
     def __init__(
-        self, directory: Path, ports: PebblePorts | None = None, *, validity_seconds: int = 0, env: Mapping[str, str] | None = None
+        self,
+        directory: Path,
+        ports: PebblePorts | None = None,
+        *,
+        validity_seconds: int = 0,
+        env: Mapping[str, str] | None = None,
+        external_accounts: Mapping[str, str] | None = None,
+        blocked_domains: Sequence[str] = (),
     ) -> None:
         """Prepares; nothing runs yet.
 
@@ -56,11 +63,15 @@ class Pebble:
             ports: by default free ones.
             validity_seconds: of the certificates that it issues; 0: Pebble's own five years.
             env: further environment of Pebble, such as PEBBLE_WFE_NONCEREJECT.
+            external_accounts: MAC keys, base64url, by key identifier: every account must be bound to one of them.
+            blocked_domains: names that it refuses by policy, with all below them.
         """
         self._directory = directory
         self.ports = ports or PebblePorts.free()
         self._validity_seconds = validity_seconds
         self._env = dict(env or {})
+        self._external_accounts = dict(external_accounts or {})
+        self._blocked_domains = list(blocked_domains)
         self._stack = AsyncExitStack()
         self.ca_bundle = directory / "pebble-ca.pem"
         self.process: ChildProcess | None = None
@@ -193,8 +204,11 @@ class Pebble:
             "httpPort": self.ports.http,
             "tlsPort": self.ports.tls,
             "ocspResponderURL": "",
-            "externalAccountBindingRequired": False,
+            "externalAccountBindingRequired": bool(self._external_accounts),
+            "domainBlocklist": self._blocked_domains,
         }
+        if self._external_accounts:
+            config["externalAccountMACKeys"] = self._external_accounts
         if self._validity_seconds:
             config["certificateValidityPeriod"] = self._validity_seconds
         return config

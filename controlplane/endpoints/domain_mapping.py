@@ -65,13 +65,13 @@ def domain_message(domain: Domain) -> domain_pb2.Domain:
         renew_time=timestamp(status.renew_time),
         next_attempt_time=timestamp(status.next_attempt_time),
         attempt_count=status.attempt_count,
-        last_error=None if status.last_error is None else _error_message(status.last_error),
+        last_error=None if status.last_error is None else error_message(status.last_error),
         omitted_names=[name.value for name in status.omitted_names],
         current_step=status.current_step,
         create_time=timestamp(spec.create_time),
         etag=domain.etag,
         sealing_scheme=domain.scheme.name if domain.scheme is not None else "",
-        serving_error=None if domain.serving_problem is None else _error_message(domain.serving_problem),
+        serving_error=None if domain.serving_problem is None else error_message(domain.serving_problem),
         requested_renewal_time=timestamp(domain.requested_renewal_time),
         certificate_authority=status.certificate_authority,
         renewal_window=None if status.renewal_window is None else _window_message(status.renewal_window),
@@ -102,7 +102,8 @@ def _window_message(window: RenewalWindow) -> domain_pb2.RenewalWindow:
     )
 
 
-def _error_message(problem: Problem) -> domain_pb2.DomainError:
+def error_message(problem: Problem) -> domain_pb2.DomainError:
+    """Returns a problem as clients see it."""
     return domain_pb2.DomainError(
         type=problem.type,
         detail=problem.detail,

@@ -7,13 +7,18 @@ import grpc
 from google.protobuf import empty_pb2
 
 from controlplane.api.certplane.v1 import domain_pb2, domain_service_pb2, domain_service_pb2_grpc
-from controlplane.core.errors import Unavailable
+from controlplane.core.errors import FieldViolation, InvalidArgument, Unavailable
+from controlplane.endpoints.check_mapping import check_response
 from controlplane.endpoints.domain_mapping import domain_message, new_domain, not_before, watch_message
+from controlplane.endpoints.interceptors import UNARY_DEADLINE
+from controlplane.usecases.check_queue import CheckQueue
 from controlplane.usecases.domain_watch import WatchEvent
 from controlplane.usecases.domains import DomainService
 
 SERVICE_NAME: Final = "certplane.v1.DomainService"
 _LAST_WRITE_SECONDS: Final = 1.0
+# So much of a caller's time is left for the answer, when it is that there is none yet.
+_ANSWER_SECONDS: Final = 0.2
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
@@ -21,9 +26,10 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 class DomainServicer:
     """The methods of the service. Errors are mapped by the interceptor of the server."""
 
-    def __init__(self, service: DomainService, stopping: asyncio.Event) -> None:
+    def __init__(self, service: DomainService, stopping: asyncio.Event, checks: CheckQueue | None) -> None:
         self._service = service
         self._stopping = stopping
+        self._checks = checks
 
     async def CreateDomain(self, request: domain_service_pb2.CreateDomainRequest, _context: Context) -> domain_pb2.Domain:  # noqa: N802
         """Onboards a domain."""
@@ -48,6 +54,24 @@ class DomainServicer:
     async def RenewDomain(self, request: domain_service_pb2.RenewDomainRequest, _context: Context) -> domain_pb2.Domain:  # noqa: N802
         """Asks for a new certificate."""
         return domain_message(await self._service.renew(request.name, not_before(request)))
+
+    async def CheckDomain(  # noqa: N802
+        self, request: domain_service_pb2.CheckDomainRequest, context: Context
+    ) -> domain_service_pb2.CheckDomainResponse:
+        """Has a worker check a domain's names."""
+        if self._checks is None:
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "this server takes no checks")
+            raise AssertionError("abort raises")
+        if bool(request.name) == bool(request.domain_id):
+            raise InvalidArgument(FieldViolation("name", "send either the name of a domain that exists, or domain_id"))
+        remaining: Any = context.time_remaining()
+        seconds = max(min(UNARY_DEADLINE if remaining is None else remaining, UNARY_DEADLINE) - _ANSWER_SECONDS, 0)
+        if request.name:
+            result = await self._checks.check_domain(request.name, seconds)
+        else:
+            domain = request.domain
+            result = await self._checks.check_new(request.domain_id, domain.tenant, domain.additional_names, seconds)
+        return check_response(result)
 
     async def WatchDomains(self, request: domain_service_pb2.WatchDomainsRequest, context: Context) -> None:  # noqa: N802
         """Sends a snapshot and changes, until the caller goes or the server stops."""
@@ -75,11 +99,14 @@ class DomainServicer:
                 await asyncio.wait(writing, timeout=_LAST_WRITE_SECONDS)
 
 
-def add_domain_service(server: grpc.aio.Server, service: DomainService, stopping: asyncio.Event | None = None) -> str:
+def add_domain_service(
+    server: grpc.aio.Server, service: DomainService, stopping: asyncio.Event | None = None, checks: CheckQueue | None = None
+) -> str:
     """Adds the service to a server that is not started, and returns the service's full name.
 
-    When `stopping` is set, open watches end with UNAVAILABLE at once; their callers resume elsewhere with their last token.
+    When `stopping` is set, open watches end with UNAVAILABLE at once; their callers resume elsewhere with their last token. Without
+    `checks` CheckDomain is UNIMPLEMENTED.
     """
     add: Any = domain_service_pb2_grpc.add_DomainServiceServicer_to_server
-    add(DomainServicer(service, stopping or asyncio.Event()), server)
+    add(DomainServicer(service, stopping or asyncio.Event(), checks), server)
     return SERVICE_NAME

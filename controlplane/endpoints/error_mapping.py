@@ -23,13 +23,20 @@ from controlplane.core.errors import (
     FieldViolation,
     InvalidArgument,
     NotFound,
+    NoWorker,
     PermissionDenied,
+    ResourceExhausted,
     Unavailable,
 )
 
 ERROR_DOMAIN: Final = "certplane"
 DOMAIN_RESOURCE_TYPE: Final = "certplane.v1.Domain"
 NODE_RESOURCE_TYPE: Final = "certplane.v1.Node"
+_RESOURCE_TYPES: Final = {
+    "nodes": NODE_RESOURCE_TYPE,
+    "certificates": "certplane.v1.Certificate",
+    "replacements": "certplane.v1.Replacement",
+}
 
 # A status travels in trailers, which gRPC peers limit to 8 KiB in all; details are sent in base64, beside the message.
 _MESSAGE_BYTES: Final = 1_000
@@ -64,11 +71,11 @@ def _bad_request(error: InvalidArgument) -> Iterable[Message]:
 
 
 def _resource(error: NotFound | AlreadyExists) -> Iterable[Message]:
-    kind = NODE_RESOURCE_TYPE if error.resource.startswith("nodes/") else DOMAIN_RESOURCE_TYPE
+    kind = _RESOURCE_TYPES.get(error.resource.partition("/")[0], DOMAIN_RESOURCE_TYPE)
     yield error_details_pb2.ResourceInfo(resource_type=kind, resource_name=_shortened(error.resource, 300))
 
 
-def _retry(error: Unavailable) -> Iterable[Message]:
+def _retry(error: Unavailable | ResourceExhausted) -> Iterable[Message]:
     details = error_details_pb2.RetryInfo()
     details.retry_delay.FromMilliseconds(int(error.retry_after * 1000))
     yield details
@@ -81,6 +88,8 @@ _TABLE: Final = (
     _Row(PermissionDenied, grpc.StatusCode.PERMISSION_DENIED, "PEER_NOT_ADMITTED"),
     _Row(Conflict, grpc.StatusCode.ABORTED, "STALE_ETAG"),
     _Row(FailedPrecondition, grpc.StatusCode.FAILED_PRECONDITION, "FAILED_PRECONDITION"),
+    _Row(ResourceExhausted, grpc.StatusCode.RESOURCE_EXHAUSTED, "RESOURCE_EXHAUSTED", _retry),
+    _Row(NoWorker, grpc.StatusCode.UNAVAILABLE, "NO_WORKER", _retry),
     # The error's own text may name the store's address.
     _Row(Unavailable, grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE", _retry, _UNAVAILABLE),
     _Row(TimeoutError, grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED", message="the deadline passed before there was an answer"),

@@ -1,14 +1,27 @@
 """From the values of the fleet to the messages of certplane.v1."""
 
 from collections.abc import Iterable, Iterator
-from typing import Final
+from datetime import datetime, timedelta
+from typing import Final, cast
+
+from google.protobuf.duration_pb2 import Duration
 
 from controlplane.api.certplane.v1 import fleet_pb2
+from controlplane.core.authority_report import LONGEST_ESTIMATE, AuthorityReport, ReportedLimit
+from controlplane.core.breaker import BreakerState
+from controlplane.core.lane import Lane
 from controlplane.core.node import NodeConnection, NodeStatus, ReplicaStatus, node_resource_name
+from controlplane.core.ports import LaneBacklog
 from controlplane.endpoints.timestamps import timestamp
 from controlplane.usecases.fleet import NodeView
 
 _MOST_IDENTITIES: Final = 16
+_BREAKER_STATES: Final = {
+    state: cast(
+        "fleet_pb2.CertificateAuthority.BreakerState", fleet_pb2.CertificateAuthority.BreakerState.Value(f"BREAKER_STATE_{state.name}")
+    )
+    for state in BreakerState
+}
 
 
 def node_message(node: NodeView) -> fleet_pb2.Node:
@@ -47,6 +60,50 @@ def replica_message(replica: ReplicaStatus) -> fleet_pb2.Replica:
         secrets_held=replica.secrets_held,
         refused_secrets=replica.refused,
     )
+
+
+def lane_message(lane: Lane, backlog: LaneBacklog, now: datetime) -> fleet_pb2.Lane:
+    """Returns a lane as clients see it at a time."""
+    wait = backlog.estimated_wait
+    return fleet_pb2.Lane(
+        name=lane,
+        due=backlog.due,
+        oldest_wait=_duration(backlog.oldest_wait(now)),
+        estimated_wait=None if wait is None else _duration(wait),
+        due_within_hour=backlog.due_soon,
+    )
+
+
+def authority_message(report: AuthorityReport) -> fleet_pb2.CertificateAuthority:
+    """Returns a CA as clients see it."""
+    interval = timedelta(seconds=min(report.seconds_per_order, LONGEST_ESTIMATE.total_seconds()))
+    return fleet_pb2.CertificateAuthority(
+        name=report.name,
+        directory_url=report.directory_url,
+        account_url=report.account_url,
+        breaker_state=_BREAKER_STATES[report.breaker],
+        breaker_until_time=timestamp(report.breaker_until),
+        new_orders_allowed=report.room,
+        order_interval=_duration(interval) if interval else None,
+        limits=map(_limit_message, report.limits),
+        report_time=timestamp(report.report_time),
+    )
+
+
+def _limit_message(limit: ReportedLimit) -> fleet_pb2.CertificateAuthorityLimit:
+    return fleet_pb2.CertificateAuthorityLimit(
+        name=limit.name,
+        available=limit.available,
+        capacity=limit.capacity,
+        full_time=timestamp(limit.full_time),
+        blocked_until_time=timestamp(limit.blocked_until),
+    )
+
+
+def _duration(time: timedelta) -> Duration:
+    duration = Duration()
+    duration.FromTimedelta(time)
+    return duration
 
 
 def _connection_message(replica: str, connection: NodeConnection) -> fleet_pb2.NodeConnection:

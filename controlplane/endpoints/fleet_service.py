@@ -6,18 +6,21 @@ import grpc
 
 from controlplane.api.certplane.v1 import fleet_pb2, fleet_service_pb2, fleet_service_pb2_grpc
 from controlplane.core.node import node_resource_name
-from controlplane.endpoints.fleet_mapping import node_message, replica_message
+from controlplane.endpoints.fleet_mapping import authority_message, lane_message, node_message, replica_message
+from controlplane.endpoints.replacement_methods import ReplacementMethods
 from controlplane.usecases.fleet import Fleet
+from controlplane.usecases.replacements import Replacements
 
 SERVICE_NAME: Final = "certplane.v1.FleetService"
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
-class FleetServicer:
+class FleetServicer(ReplacementMethods):
     """The methods of the service. Errors are mapped by the interceptor of the server."""
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: Fleet, replacements: Replacements) -> None:
+        super().__init__(replacements)
         self._fleet = fleet
 
     async def ListNodes(  # noqa: N802
@@ -43,18 +46,20 @@ class FleetServicer:
     async def GetFleetStatus(  # noqa: N802
         self, _request: fleet_service_pb2.GetFleetStatusRequest, _context: Context
     ) -> fleet_service_pb2.GetFleetStatusResponse:
-        """Returns the replicas and totals."""
+        """Returns the replicas, totals, lanes and CAs."""
         status = await self._fleet.status()
         return fleet_service_pb2.GetFleetStatusResponse(
             replicas=map(replica_message, status.replicas),
             connected_nodes=status.connected_nodes,
             secrets_held=sum(replica.secrets_held for replica in status.replicas),
             refused_secrets=sum(replica.refused for replica in status.replicas),
+            lanes=[lane_message(lane, backlog, status.time) for lane, backlog in status.lanes.items()],
+            certificate_authorities=map(authority_message, status.authorities),
         )
 
 
-def add_fleet_service(server: grpc.aio.Server, fleet: Fleet) -> str:
+def add_fleet_service(server: grpc.aio.Server, fleet: Fleet, replacements: Replacements) -> str:
     """Adds the service to a server that is not started, and returns the service's full name."""
     add: Any = fleet_service_pb2_grpc.add_FleetServiceServicer_to_server
-    add(FleetServicer(fleet), server)
+    add(FleetServicer(fleet, replacements), server)
     return SERVICE_NAME

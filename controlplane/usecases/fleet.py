@@ -5,9 +5,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
+from controlplane.core.authority_report import AuthorityReport
 from controlplane.core.errors import FieldViolation, InvalidArgument, NotFound
+from controlplane.core.lane import Lane
 from controlplane.core.node import NodeStatus, ReplicaStatus, node_resource_name, parse_node_name, remembered_names
+from controlplane.core.ports.authority_reports import AuthorityReports
 from controlplane.core.ports.clock import Clock
+from controlplane.core.ports.lanes import LaneBacklog, LaneStore
 from controlplane.core.ports.nodes import NodeStore, StoredNode
 from controlplane.usecases.bound_tokens import decode_token, encode_token
 from controlplane.usecases.nodes import NodeRegistry
@@ -55,19 +59,24 @@ class SecretPage:
 
 @dataclass(frozen=True, slots=True)
 class FleetStatus:
-    """The replicas that live, and how many nodes are connected to any of them."""
+    """The replicas that live, how many nodes are connected to any of them, what waits for a worker at a time, and the workers' CAs."""
 
     replicas: Sequence[ReplicaStatus]
     connected_nodes: int
+    lanes: Mapping[Lane, LaneBacklog]
+    time: datetime
+    authorities: Sequence[AuthorityReport]
 
 
 class Fleet:
     """The use cases. Every method raises `Unavailable` when the store does not answer."""
 
-    def __init__(self, registry: NodeRegistry, store: NodeStore, clock: Clock) -> None:
+    def __init__(self, registry: NodeRegistry, store: NodeStore, clock: Clock, lanes: LaneStore, authorities: AuthorityReports) -> None:
         self._registry = registry
         self._store = store
         self._clock = clock
+        self._lanes = lanes
+        self._authorities = authorities
 
     async def get(self, name: str) -> NodeView:
         """Returns a node.
@@ -128,12 +137,19 @@ class Fleet:
         return SecretPage(node_id, page, encode_token("secrets", node_id, str(start + size)) if more else "")
 
     async def status(self) -> FleetStatus:
-        """Returns the replicas in the order of their names, and totals."""
+        """Returns the replicas in the order of their names, totals, the lanes, and the CAs in the workers' order of preference."""
         found = await self._store.replicas()
         own = self._registry.replica_status()
         connected = {node_id for replica in found if replica.status.replica != own.replica for node_id in replica.node_ids}
         replicas = {replica.status.replica: replica.status for replica in found} | {own.replica: own}
-        return FleetStatus([replicas[name] for name in sorted(replicas)], len(connected | self._registry.node_ids()))
+        now = self._clock()
+        return FleetStatus(
+            [replicas[name] for name in sorted(replicas)],
+            len(connected | self._registry.node_ids()),
+            await self._lanes.backlog(now),
+            now,
+            await self._authorities.live(),
+        )
 
     async def _node(self, node_id: str) -> NodeView:
         view = (await self._views([node_id])).get(node_id)

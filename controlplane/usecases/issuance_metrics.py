@@ -16,6 +16,8 @@ class Outcome(StrEnum):
     NOTHING_TO_DO = "nothing_to_do"
     DELAYED = "delayed"
     WAITING = "waiting"
+    HELD = "held"
+    """Put off by the CA's limits, or since the CA is out of order."""
     FAILED_CUSTOMER = "failed_customer"
     FAILED_OPERATOR = "failed_operator"
     FAILED_CA = "failed_ca"

@@ -25,10 +25,10 @@ class OrderFailed(CertplaneError):
 
 
 class OrderAbandoned(CertplaneError):
-    """The CA does not know the order any more, or it expired: a new one is wanted."""
+    """The CA does not know the order any more, or it expired, or it leads nowhere: a new one is wanted."""
 
     def __init__(self, order: OrderRecord) -> None:
-        super().__init__(f"the order {order.order_url} is gone or expired")
+        super().__init__(f"the order {order.order_url} is gone, expired or of no use")
         self.order = order
 
 
@@ -38,6 +38,10 @@ class OrderInterrupted(CertplaneError):
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.problem.detail)
         self.failure = failure
+
+
+class AccountStopped(OrderInterrupted):
+    """The order goes on once the operator has acted: no order of this account can, and nothing is registered anew."""
 
 
 class OrderSlow(CertplaneError):

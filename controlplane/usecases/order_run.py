@@ -1,11 +1,12 @@
-"""Carries an ACME order from wherever it stands to a downloaded chain: a thin loop around the table in `core.order_steps`.
+"""Carries an ACME order from wherever it stands to a downloaded chain: a thin loop around two tables.
 
-Each pass asks the table for the step, persists what the step needs, and takes it. Whatever goes wrong on the way to the CA leads back to
-the table: after a lost reply the order is read again (or posted again, when it has no URL yet), so there is one way to resume and not a
-second one for faults.
+Each pass asks the table in `core.order_steps` for the step, persists what the step needs, and takes it. Whatever goes wrong on the way to
+the CA is looked up in the table of `core.order_faults`, and mostly leads back to the first: after a lost reply the order is read again (or
+posted again, when it has no URL yet), so there is one way to resume and not a second one for faults.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -18,7 +19,8 @@ from controlplane.core.backoff import FailureKind
 from controlplane.core.failure import Failure
 from controlplane.core.managed_domain import Actor
 from controlplane.core.order import OrderRecord, Phase
-from controlplane.core.order_steps import RemoteStatus, Step, is_absent, is_gone, is_not_ready, next_step, remote_status
+from controlplane.core.order_faults import PAUSES, Reaction, fault_of, pause, react
+from controlplane.core.order_steps import Step, expiry, expiry_by_our_clock, look_again, next_step, remote_status
 from controlplane.core.ports import (
     AcmeError,
     AcmeUnreachable,
@@ -31,7 +33,14 @@ from controlplane.core.ports import (
 )
 from controlplane.usecases.concurrently import all_of
 from controlplane.usecases.issuance_metrics import timed
-from controlplane.usecases.order_endings import FinishedOrder, OrderAbandoned, OrderFailed, OrderInterrupted, OrderSlow
+from controlplane.usecases.order_endings import (
+    AccountStopped,
+    FinishedOrder,
+    OrderAbandoned,
+    OrderFailed,
+    OrderInterrupted,
+    OrderSlow,
+)
 
 _log = structlog.get_logger(__name__)
 
@@ -40,11 +49,10 @@ T = TypeVar("T")
 # Seconds between reads of an order, begun anew after finalize. A CA on the same network validates in milliseconds and signs in one or two.
 FIRST_PAUSE, FIRST_PAUSE_AFTER_FINALIZE, PAUSE_GROWTH, LONGEST_PAUSE = 0.007, 0.001, 1.4, 5.0
 # A run holds one of the worker's places, so it waits neither longer than this in all nor for a Retry-After longer than that.
-RUN_LIMIT, LONGEST_WAIT, LOOK_AGAIN = timedelta(minutes=5), 15.0, 60.0
+RUN_LIMIT, LONGEST_WAIT = timedelta(minutes=2), 15.0
 # Longer than an attempt lasts, and each attempt plants anew: so little is left when everything dies.
 TOKEN_LIFETIME = timedelta(minutes=15)
 _WORTH_TELLING = timedelta(seconds=0.25)
-_UNREACHABLE_PAUSES = (0.2, 1.0, 3.0)
 
 # Authorizations that will not become valid any more without having failed (RFC 8555 section 7.1.6).
 _DEAD = frozenset({"deactivated", "expired", "revoked"})
@@ -66,6 +74,7 @@ class OrderRun:
         clock: Clock,
         save: SaveOrder,
         planted: set[str],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         """Prepares to go on with `order`.
 
@@ -78,15 +87,19 @@ class OrderRun:
         self._clock = clock
         self._save = save
         self._planted = planted
+        self._sleep = sleep
         self._remote: RemoteOrder | None = None
+        self._asked = 0.0
         self._read_ahead: list[RemoteAuthorization] | AcmeError | AcmeUnreachable | None = None
-        self._gone = False
+        self._reasons: list[RemoteAuthorization] = []
         self._answered = False
         self._finalized: datetime | None = None
+        self._told = False
         self._reads = 0
         self._pause = FIRST_PAUSE
-        self._lost_replies = 0
+        self._repetitions: Counter[Step] = Counter()
         self._started = clock()
+        self._slept = 0.0
 
     async def finish(self) -> FinishedOrder:
         """Takes step after step.
@@ -101,14 +114,17 @@ class OrderRun:
         """
         self._started = self._clock()
         while True:
-            status = RemoteStatus.GONE if self._gone else remote_status(self._remote)
-            step = next_step(self._order, status, answered=self._answered, now=self._clock())
+            step = next_step(
+                self._order,
+                remote_status(self._remote),
+                answered=self._answered,
+                now=self._clock(),
+                finalized=self._finalized is not None,
+            )
             try:
                 chain = await self._take(step)
-            except AcmeUnreachable as error:
-                await self._after_lost_reply(error)
-            except AcmeError as error:
-                self._after_refusal(step, error)
+            except (AcmeError, AcmeUnreachable) as error:
+                await self._after(step, error)
             else:
                 if chain is not None:
                     return FinishedOrder(self._order, chain)
@@ -137,14 +153,16 @@ class OrderRun:
         return None
 
     async def _place(self) -> None:
-        remote = await self._authority.new_order(self._order.names)
+        order = self._order
+        remote = await self._authority.new_order(order.names, profile=order.profile, replaces=order.replaces)
         placed = replace(
-            self._order,
+            order,
             phase=Phase.PLACED,
             order_url=remote.url,
             finalize_url=remote.finalize_url,
             authorization_urls=remote.authorization_urls,
-            expire_time=remote.expire_time,
+            expire_time=expiry_by_our_clock(remote.expire_time, self._clock()),
+            account_url=self._authority.account_url,
         )
         if remote.status == "pending":
             # To read an authorization takes no step, so it need not wait for the write. What became of it is for the step that wants it.
@@ -152,12 +170,15 @@ class OrderRun:
             _, self._read_ahead = await all_of(self._persist(placed, "challenge"), reading)
         else:
             await self._persist(placed, "challenge")
-        self._remote = remote
+        self._look_at(remote)
 
     async def _answer(self) -> None:
         found = await self._authorizations()
         if any(a.status in _DEAD for a in found):
             raise OrderAbandoned(self._order)
+        if any(a.status == "invalid" for a in found):
+            # The order cannot become valid any more (section 7.1.6), whether or not the CA shows that already.
+            raise OrderFailed(self._invalid(found), self._order)
         pending = [a for a in found if a.status == "pending" and a.challenge_status == "pending" and a.token]
         if unanswerable := [a.name for a in found if a.status == "pending" and not a.token]:
             detail = f"the CA offers no HTTP-01 challenge for {', '.join(unanswerable)}"
@@ -168,7 +189,9 @@ class OrderRun:
         if set(tokens) - set(self._order.tokens):
             writes.append(self._persist(replace(self._order, tokens=tokens), "challenge"))
         await all_of(*writes)
-        await all_of(*(self._tell(a.challenge_url) for a in pending))
+        # Each is answered, whatever becomes of the others.
+        for outcome in await all_of(*(_outcome(self._authority.answer(a.challenge_url)) for a in pending)):
+            _result(outcome)
         self._answered = True
 
     async def _authorizations(self) -> list[RemoteAuthorization]:
@@ -185,93 +208,103 @@ class OrderRun:
         self._planted.add(token)
         await self._tokens.plant(TokenRecord(token, body, self._token_names, expire_time))
 
-    async def _tell(self, challenge_url: str) -> None:
-        try:
-            await self._authority.answer(challenge_url)
-        except AcmeError as error:
-            # A challenge that is no longer pending (answered by whoever held the lease before) is refused; the order tells how it went.
-            if not is_gone(error.problem):
-                raise
-
     async def _poll(self) -> None:
         if self._reads or self._remote is not None:
-            asked = (self._remote.retry_after if self._remote is not None else None) or 0.0
-            if asked > LONGEST_WAIT or self._clock() - self._started > RUN_LIMIT:
-                raise OrderSlow(max(asked, LOOK_AGAIN))
-            await asyncio.sleep(max(self._pause, asked))
+            if self._asked > LONGEST_WAIT or self._elapsed > RUN_LIMIT:
+                raise OrderSlow(look_again(self._order, self._asked, self._clock()))
+            await self._wait(max(self._pause, self._asked))
             self._pause = min(self._pause * PAUSE_GROWTH, LONGEST_PAUSE)
         self._reads += 1
-        try:
-            self._remote = await self._authority.order(self._order.order_url)
-        except AcmeError as error:
-            if not is_gone(error.problem):
-                raise
-            self._gone = True
-        if self._finalized is not None and self._clock() - self._finalized > _WORTH_TELLING:
+        self._look_at(await self._authority.order(self._order.order_url))
+        if self._finalized is not None and not self._told and self._clock() - self._finalized > _WORTH_TELLING:
             # The CA takes its time: people want to see what is waited for. The order as persisted leads here again.
-            self._finalized = None
+            self._told = True
             await self._persist(self._order, "download")
 
     async def _finalize(self) -> None:
         if self._order.phase is not Phase.FINALIZING:
             await self._persist(replace(self._order, phase=Phase.FINALIZING), "finalize")
-        try:
-            self._remote = await self._authority.finalize(self._order.finalize_url, self._order.csr)
-        except AcmeError as error:
-            if not is_not_ready(error.problem):
-                raise
-            self._reread()
-            return
+        self._look_at(await self._authority.finalize(self._order.finalize_url, self._order.csr))
         self._pause = FIRST_PAUSE_AFTER_FINALIZE
         self._finalized = self._clock()
-        if remote_status(self._remote) is RemoteStatus.READY:
-            # Accepted and not begun: read again, with a pause, before it is finalized once more.
-            self._reread()
 
     async def _download(self) -> tuple[bytes, ...] | None:
         if self._remote is None or not self._remote.certificate_url:
+            if expiry(self._order) <= self._clock():
+                raise OrderAbandoned(self._order)
             # "valid" without a certificate's URL: RFC 8555 section 7.1.3 has it appear, so look again.
             await self._poll()
             return None
         return await self._authority.download(self._remote.certificate_url)
 
     async def _why_invalid(self) -> Failure:
+        """Reads every authorization; what was read is kept for when the rest cannot be."""
+        outcomes = await all_of(*(_outcome(self._authority.authorization(url)) for url in self._order.authorization_urls))
+        self._reasons = [outcome for outcome in outcomes if isinstance(outcome, RemoteAuthorization)]
+        return self._invalid([_result(outcome) for outcome in outcomes])
+
+    def _invalid(self, authorizations: Sequence[RemoteAuthorization]) -> Failure:
         if self._remote is None:
             raise AssertionError("an order that was not read is not invalid")
-        return failures.order_invalid(
-            self._remote, await self._read_authorizations(self._order.authorization_urls), self._token_names[0], self._clock()
-        )
+        return failures.order_invalid(self._remote, authorizations, self._token_names[0], self._clock())
+
+    def _look_at(self, remote: RemoteOrder) -> None:
+        self._remote = remote
+        self._asked = remote.retry_after or 0.0
+
+    @property
+    def _elapsed(self) -> timedelta:
+        # Two measures: a clock that is set back while we wait must not make us wait for ever.
+        return max(self._clock() - self._started, timedelta(seconds=self._slept))
+
+    async def _wait(self, seconds: float) -> None:
+        self._slept += seconds
+        await self._sleep(seconds)
 
     async def _persist(self, order: OrderRecord, step: str) -> None:
         await self._save(order, step)
         self._order = order
 
-    def _reread(self) -> None:
+    async def _after(self, step: Step, error: AcmeError | AcmeUnreachable) -> None:
+        """Does what the table says about a fault."""
+        fault, failure = fault_of(error), self._failure(error)
+        # A CA that hangs at every step must not hold the worker at every step.
+        repetitions = self._repetitions[step] if self._elapsed <= RUN_LIMIT else len(PAUSES)
+        match react(step, fault, self._order, repetitions=repetitions, retry_after=failure.retry_after, now=self._clock()):
+            case Reaction.READ_AGAIN:
+                self._forget()
+                await self._before_repeating(step, failure)
+            case Reaction.REPEAT:
+                await self._before_repeating(step, failure)
+            case Reaction.REPLACE_NOTHING:
+                await self._persist(replace(self._order, replaces=""), "order")
+            case Reaction.ABANDON:
+                raise OrderAbandoned(self._order) from error
+            case Reaction.FAIL:
+                raise OrderFailed(self._invalid(self._reasons) if step is Step.FAIL else failure, self._order) from error
+            case Reaction.INTERRUPT:
+                # While nothing is placed another attempt costs nothing at the CA, so it need not be rare.
+                kind = FailureKind.AUTHORITY if step is Step.PLACE_ORDER else failure.kind
+                raise OrderInterrupted(replace(failure, kind=kind)) from error
+            case Reaction.STOP_ACCOUNT:
+                raise AccountStopped(failure) from error
+
+    def _failure(self, error: AcmeError | AcmeUnreachable) -> Failure:
+        now = self._clock()
+        return failures.refused(error.problem, now) if isinstance(error, AcmeError) else failures.unreachable(error, now)
+
+    async def _before_repeating(self, step: Step, failure: Failure) -> None:
+        seconds = pause(self._repetitions[step], failure.retry_after)
+        _log.info("repeating after a fault", order_url=self._order.order_url, step=step.name.lower(), problem=failure.problem.type)
+        self._repetitions[step] += 1
+        await self._wait(seconds)
+
+    def _forget(self) -> None:
         """Forgets what the CA said: the table then has the order read before anything else."""
         self._remote = None
+        self._asked = 0.0
         self._read_ahead = None
         self._answered = False
-
-    async def _after_lost_reply(self, error: AcmeUnreachable) -> None:
-        failure = failures.unreachable(error, self._clock())
-        # A balancer that asks for a pause gets it from the schedule, not from a worker that waits.
-        if self._lost_replies == len(_UNREACHABLE_PAUSES) or error.retry_after:
-            raise OrderInterrupted(failure) from error
-        _log.info("no usable answer from the ca", order_url=self._order.order_url, reason=str(error))
-        await asyncio.sleep(_UNREACHABLE_PAUSES[self._lost_replies])
-        self._lost_replies += 1
-        self._reread()
-
-    def _after_refusal(self, step: Step, error: AcmeError) -> None:
-        # finalize uses the types that mean "gone" elsewhere to refuse a CSR, and newOrder to refuse names.
-        gone = is_absent if step is Step.FINALIZE else is_gone
-        if step is not Step.PLACE_ORDER and gone(error.problem):
-            self._gone = True
-            return
-        failure = failures.refused(error.problem, self._clock())
-        if failure.kind is FailureKind.AUTHORITY:
-            raise OrderInterrupted(failure) from error
-        raise OrderFailed(failure, self._order) from error
 
 
 async def _outcome(request: Coroutine[Any, Any, T]) -> T | AcmeError | AcmeUnreachable:

@@ -4,8 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+from controlplane.core.caa import Issuer
 from controlplane.core.names import DomainName
 from controlplane.core.ports import Clock, Preflight, PreflightVerdict, TokenRecord, TokenStore
+from controlplane.core.ports.preflight import FULL_PATIENCE
 from controlplane.core.redacted import SecretBytes
 from controlplane.usecases.concurrently import all_of
 
@@ -30,8 +32,12 @@ class PreflightRound:
         self._clock = clock
         self._make_token = make_token
 
-    async def check(self, names: Sequence[DomainName]) -> CheckedNames:
-        """Checks all names. One probe answers for all of them, as a challenge's token does.
+    async def check(
+        self, names: Sequence[DomainName], *, patience: timedelta = FULL_PATIENCE, issuer: Issuer | None = None
+    ) -> CheckedNames:
+        """Checks all names. One probe answers for all of them, as a challenge's token does, and for no other.
+
+        `patience` and `issuer` are those of `Preflight.check`.
 
         Raises:
             Unavailable: the store is away; the probe then expires by itself.
@@ -39,7 +45,7 @@ class PreflightRound:
         token, body = self._make_token(), self._make_token().encode()
         texts = tuple(name.value for name in names)
         await self._tokens.plant(TokenRecord(token, SecretBytes(body), texts, self._clock() + _PROBE_LIFETIME))
-        verdicts = await all_of(*(self._preflight.check(name, token, body) for name in names))
+        verdicts = await all_of(*(self._preflight.check(name, token, body, patience=patience, issuer=issuer) for name in names))
         return CheckedNames(tuple(verdicts), token)
 
     async def withdraw(self, checked: CheckedNames) -> None:

@@ -9,27 +9,31 @@ from redis.asyncio import Redis
 
 from controlplane.adapters import redis_keys as keys
 from controlplane.adapters.record_hmac import RecordHmac
+from controlplane.adapters.redis_accounts import RedisAccountStore
 from controlplane.adapters.redis_changes import RedisChangeFeed
 from controlplane.adapters.redis_client import connect
 from controlplane.adapters.redis_domains import RedisDomainStore
-from controlplane.adapters.redis_tokens import RedisAccountStore, RedisTokenStore
+from controlplane.adapters.redis_lanes import RedisLaneStore
+from controlplane.adapters.redis_tokens import RedisTokenStore
 from controlplane.adapters.redis_work import RedisWorkStore
 from controlplane.core.managed_domain import DomainSpec, DomainStatus
 from controlplane.core.names import DomainName
-from controlplane.core.ports import AccountStore, ChangeFeed, DomainStore, TokenStore, WorkStore
+from controlplane.core.ports import AccountStore, ChangeFeed, DomainStore, LaneStore, TokenStore, WorkStore
 from controlplane.embedded.valkey import start_valkey
 from tests.fakes import samples
+from tests.fakes.accounts import InMemoryAccounts
 from tests.fakes.domains import InMemoryDomains
 from tests.fakes.tokens import InMemoryTokens
-from tests.fakes.work import InMemoryAccounts, InMemoryWork
+from tests.fakes.work import InMemoryWork
 
 BOTH = ["memory", "redis"]
 
 
 class WorkWorld(Protocol):
-    """A WorkStore with what the API and time do to it."""
+    """A WorkStore and a LaneStore with what the API and time do to them."""
 
     store: WorkStore
+    lanes: LaneStore
 
     async def add(self, spec: DomainSpec) -> None:
         """Creates a domain, due at once."""
@@ -48,7 +52,7 @@ class MemoryWorld:
     """`WorkWorld` in memory."""
 
     def __init__(self) -> None:
-        self.store = InMemoryWork()
+        self.store = self.lanes = InMemoryWork()
 
     async def add(self, spec: DomainSpec) -> None:
         """See `WorkWorld.add`."""
@@ -74,6 +78,7 @@ class RedisWorld:
         self.client = connect(url)
         self.domains = RedisDomainStore(self.client)
         self.store = RedisWorkStore(self.client, authenticator)
+        self.lanes = RedisLaneStore(self.client)
 
     async def add(self, spec: DomainSpec) -> None:
         """See `WorkWorld.add`."""

@@ -1,11 +1,13 @@
 """The contract of DomainStore and of the ChangeFeed beside it."""
 
 import asyncio
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
-from controlplane.core.errors import AlreadyExists, Conflict, InvalidArgument, NotFound
-from controlplane.core.managed_domain import DomainState, DomainStatus
+from controlplane.core.errors import AlreadyExists, Conflict, FailedPrecondition, InvalidArgument, NotFound
+from controlplane.core.managed_domain import DomainState, DomainStatus, Revocation
 from controlplane.core.names import DomainName
 from controlplane.core.ports import ChangeFeed, ChangeKind, ChangesLost, DomainChanged, DomainStore
 from tests.fakes import samples
@@ -153,3 +155,51 @@ async def test_only_the_kinds_asked_for_are_seen(domain_store: Stores) -> None:
     await following.aclose()
     assert isinstance(change, DomainChanged)
     assert ChangeKind.DELETED == change.kind
+
+
+async def test_replacement_asks_once_and_gives_way(domain_store: Stores) -> None:
+    """A replacement's request names it and is written once; one by hand takes its place and then stands."""
+    store, _ = domain_store
+    await store.create(samples.spec("shop.example.com"), DomainStatus(DomainState.ACTIVE))
+    at = samples.now()
+    asked = await store.request_renewal(SHOP, at, at + timedelta(hours=1), replacement="r1")
+    assert ("r1", at + timedelta(hours=1)) == (asked.spec.renewal_replacement, asked.requested_renewal_time)
+    assert asked == await store.request_renewal(SHOP, at + timedelta(hours=2), replacement="r1")
+    by_hand = await store.request_renewal(SHOP, at + timedelta(hours=3))
+    assert ("", at + timedelta(hours=3)) == (by_hand.spec.renewal_replacement, by_hand.requested_renewal_time)
+    assert by_hand == await store.request_renewal(SHOP, at + timedelta(hours=4), replacement="r2")
+    assert by_hand == await store.get(SHOP)
+
+
+async def test_revocation_request_is_kept(domain_store: Stores) -> None:
+    """The request is part of the domain and a change that is published; the same again keeps its time; a missing domain is NOT_FOUND."""
+    store, feed = domain_store
+    await store.create(samples.spec("shop.example.com"), DomainStatus(DomainState.ACTIVE))
+    position, asked = await feed.position(), Revocation("c" * 32, 1, samples.now())
+    made = await store.request_revocation(SHOP, asked)
+    assert (asked, 2) == (made.pending_revocation, made.revision)
+    assert made == await store.get(SHOP)
+    again = await store.request_revocation(SHOP, replace(asked, request_time=asked.request_time + timedelta(hours=1)))
+    assert asked == again.spec.revocation
+    with pytest.raises(FailedPrecondition):
+        await store.request_revocation(SHOP, replace(asked, certificate_id="d" * 32))
+    with pytest.raises(NotFound):
+        await store.request_revocation(DomainName("other.example.com"), asked)
+    following = feed.follow(position)
+    async with asyncio.timeout(15):
+        change = await anext(following)
+    await following.aclose()
+    assert isinstance(change, DomainChanged)
+    assert ChangeKind.SPEC == change.kind
+
+
+async def test_revocation_that_is_done_is_not_asked_for_again(domain_store: Stores) -> None:
+    """Asking again for what was carried out writes nothing; another certificate can be revoked then."""
+    store, _ = domain_store
+    at = samples.now()
+    status = DomainStatus(DomainState.ACTIVE, revocation_done_time=at)
+    await store.create(replace(samples.spec("shop.example.com"), revocation=Revocation("c" * 32, 1, at)), status)
+    again = await store.request_revocation(SHOP, Revocation("c" * 32, 1, at + timedelta(hours=1)))
+    assert (1, None) == (again.revision, again.pending_revocation)
+    other = await store.request_revocation(SHOP, Revocation("d" * 32, 4, at + timedelta(hours=1)))
+    assert (2, Revocation("d" * 32, 4, at + timedelta(hours=1))) == (other.revision, other.pending_revocation)

@@ -9,9 +9,10 @@ from redis.asyncio import Redis
 from controlplane.adapters import redis_keys as keys
 from controlplane.adapters.certificate_codec import KIND
 from controlplane.adapters.record_hmac import RecordHmac
+from controlplane.adapters.redis_accounts import RedisAccountStore
 from controlplane.adapters.redis_certificates import RedisCertificateStore
 from controlplane.adapters.redis_domains import RedisDomainStore
-from controlplane.adapters.redis_tokens import RedisAccountStore, RedisTokenStore
+from controlplane.adapters.redis_tokens import RedisTokenStore
 from controlplane.adapters.redis_work import RedisWorkStore
 from controlplane.api.certplane.store.v1.certificate_pb2 import CertificateRecord as CertificateMessage
 from controlplane.core.certificate import CertificateHead, CertificateRecord

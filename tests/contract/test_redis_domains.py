@@ -3,16 +3,16 @@
 import asyncio
 import contextlib
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from redis.asyncio import Redis
 
 from controlplane.adapters import redis_keys as keys
-from controlplane.adapters.redis_client import connect
+from controlplane.adapters.redis_client import connect, from_milliseconds, milliseconds
 from controlplane.adapters.redis_domains import RedisDomainStore
 from controlplane.core.errors import AlreadyExists, InvalidArgument, NotFound, RecordRejected, Unavailable
-from controlplane.core.managed_domain import DomainState, DomainStatus
+from controlplane.core.managed_domain import DomainState, DomainStatus, Revocation
 from controlplane.core.names import DomainName
 from tests.fakes import samples
 
@@ -134,3 +134,56 @@ async def test_renewal_requests_grow_whatever_the_clocks_say(store: RedisDomainS
     assert first.spec.renewal_request_time is not None
     assert second.spec.renewal_request_time is not None
     assert second.spec.renewal_request_time > first.spec.renewal_request_time
+
+
+async def due_of(client: Redis, name: DomainName) -> datetime | None:
+    """When a domain is due, whatever its lane; None: never."""
+    scores = [await client.zscore(lane, name.value) for lane in keys.due_sets(keys.shard_of(name.value))]
+    found = [score for score in scores if score is not None]
+    assert len(found) <= 1
+    return from_milliseconds(found[0]) if found else None
+
+
+async def make_due(client: Redis, name: DomainName, at: datetime) -> None:
+    """Moves a domain in the schedule."""
+    for lane in keys.due_sets(keys.shard_of(name.value)):
+        await client.zadd(lane, {name.value: milliseconds(at)}, xx=True)
+
+
+async def test_replacement_wakes_no_worker_before_its_time(store: RedisDomainStore, client: Redis) -> None:
+    """Who is asked by a replacement becomes due when its renewal may begin, never later than before; who is asked by hand, at once."""
+    await store.create(samples.spec("shop.example.com"), DomainStatus())
+    now = samples.now()
+    await make_due(client, SHOP, now + timedelta(days=30))
+    await store.request_renewal(SHOP, now, now + timedelta(hours=5), replacement="r1")
+    assert now + timedelta(hours=5) == await due_of(client, SHOP)
+    await store.request_renewal(SHOP, now, now + timedelta(hours=9), replacement="r2")
+    assert now + timedelta(hours=5) == await due_of(client, SHOP)
+    await store.request_renewal(SHOP, now, now + timedelta(hours=9))
+    due = await due_of(client, SHOP)
+    assert due is not None
+    assert abs(due - now) < timedelta(seconds=30)
+
+
+async def test_revocation_wakes_a_worker_each_time(store: RedisDomainStore, client: Redis) -> None:
+    """A request makes the domain due at once, and so does its repeat while it is pending."""
+    await store.create(samples.spec("shop.example.com"), DomainStatus())
+    now = samples.now()
+    for _ in range(2):
+        await make_due(client, SHOP, now + timedelta(days=30))
+        await store.request_revocation(SHOP, Revocation("c" * 32, 1, now))
+        due = await due_of(client, SHOP)
+        assert due is not None
+        assert abs(due - now) < timedelta(seconds=30)
+
+
+async def test_creation_beside_the_same_creation_waits_for_it(store: RedisDomainStore) -> None:
+    """Who finds the additional names claimed by another creation of the same domain is told of that domain, as soon as it is there."""
+    first, second = (samples.spec("shop.example.com", "www.shop.example.com") for _ in range(2))
+    await store._claim_name(DomainName("www.shop.example.com"), first)
+    waiting = asyncio.create_task(store.create(second, DomainStatus()))
+    await asyncio.sleep(0.05)
+    created = await store.create(first, DomainStatus())
+    with pytest.raises(AlreadyExists, match=r"domains/shop\.example\.com exists already"):
+        await waiting
+    assert created == await store.get(SHOP)

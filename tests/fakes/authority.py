@@ -50,6 +50,10 @@ class FaultyAuthority:
         """See `CertificateAuthority`."""
         return self.real.account_url
 
+    async def ensure_account(self) -> str:
+        """See `CertificateAuthority`."""
+        return await self.real.ensure_account()
+
     async def profiles(self) -> frozenset[str]:
         """See `CertificateAuthority`."""
         return await self.real.profiles()

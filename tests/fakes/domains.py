@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import datetime
 
+from controlplane.core.domain_intents import with_renewal, with_revocation
 from controlplane.core.errors import AlreadyExists, Conflict, FieldViolation, InvalidArgument, NotFound, Unavailable
-from controlplane.core.managed_domain import Domain, DomainSpec, DomainStatus
+from controlplane.core.managed_domain import Domain, DomainSpec, DomainStatus, Revocation
 from controlplane.core.names import DomainName, domain_resource_name
 from controlplane.core.ports import ALL_KINDS, ChangeKind, ChangesLost, DomainChanged, Page
 
@@ -61,15 +62,24 @@ class InMemoryDomains:
         page = tuple(rest[:page_size])
         return Page(page, f"after:{page[-1].spec.fqdn}" if len(rest) > page_size else "")
 
-    async def request_renewal(self, name: DomainName, at: datetime, not_before: datetime | None = None) -> Domain:
+    async def request_renewal(self, name: DomainName, at: datetime, not_before: datetime | None = None, *, replacement: str = "") -> Domain:
         """See `DomainStore.request_renewal`."""
         self._answer()
         domain = self._existing(name)
-        renewed = replace(
-            domain, spec=replace(domain.spec, renewal_request_time=at, renewal_not_before=not_before), revision=domain.revision + 1
-        )
-        await self._write(renewed, ChangeKind.SPEC)
-        return renewed
+        return await self._replace_spec(domain, with_renewal(domain, at, not_before, replacement), again=False)
+
+    async def request_revocation(self, name: DomainName, revocation: Revocation) -> Domain:
+        """See `DomainStore.request_revocation`."""
+        self._answer()
+        domain = self._existing(name)
+        return await self._replace_spec(domain, with_revocation(domain, revocation), again=domain.pending_revocation is not None)
+
+    async def _replace_spec(self, domain: Domain, spec: DomainSpec, *, again: bool) -> Domain:
+        if spec == domain.spec and not again:
+            return domain
+        changed = replace(domain, spec=spec, revision=domain.revision + 1)
+        await self._write(changed, ChangeKind.SPEC)
+        return changed
 
     async def delete(self, name: DomainName, expected_etag: str) -> None:
         """See `DomainStore.delete`."""

@@ -9,13 +9,20 @@ from typing import Any
 
 from controlplane.core.errors import Unavailable
 from controlplane.core.node import NodeStatus, ReplicaStatus
+from controlplane.core.ports.authority_reports import AuthorityReports
 from controlplane.core.ports.nodes import LiveReplica, NodeStore, StoredNode
 from controlplane.endpoints.fleet_service import add_fleet_service
 from controlplane.endpoints.grpc_server import build_server
 from controlplane.usecases.fleet import Fleet
 from controlplane.usecases.node_snapshots import NodeSnapshots
 from controlplane.usecases.nodes import NodeRegistry
+from controlplane.usecases.replacement_steps import ReplacementSteps
+from controlplane.usecases.replacements import Replacements
 from controlplane.xds.messages import Node, NodeMetadata
+from tests.fakes.authority_reports import InMemoryAuthorityReports
+from tests.fakes.domains import InMemoryDomains
+from tests.fakes.replacements import InMemoryReplacements
+from tests.fakes.work import InMemoryWork
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 
@@ -146,11 +153,12 @@ class Clock:
 class Replica:
     """A replica of `serve`, as far as nodes are concerned: its registry, its snapshots, and what it answers."""
 
-    def __init__(self, name: str, store: NodeStore, clock: Clock) -> None:
+    def __init__(self, name: str, store: NodeStore, clock: Clock, authorities: AuthorityReports | None = None) -> None:
         self.clock = clock
         self.registry = NodeRegistry(name, clock)
         self.snapshots = NodeSnapshots(self.registry, store, clock)
-        self.fleet = Fleet(self.registry, store, clock)
+        self.work = InMemoryWork(clock)
+        self.fleet = Fleet(self.registry, store, clock, self.work, authorities or InMemoryAuthorityReports())
 
     def connect(self, node_id: str, *names: str, **properties: Any) -> Stream:
         """Connects a stream of a node that holds these names."""
@@ -170,13 +178,23 @@ class RunningFleet:
     there: Replica
 
 
+async def _at_once(_orders: int) -> timedelta:
+    return timedelta()
+
+
+def no_replacements(clock: Clock) -> Replacements:
+    """Replacements of a fleet without a domain."""
+    domains = InMemoryDomains()
+    return Replacements(InMemoryReplacements(), ReplacementSteps(domains, _at_once, clock), clock)
+
+
 @asynccontextmanager
-async def running_fleet() -> AsyncIterator[RunningFleet]:
-    """Serves FleetService of the replica `here` until the block ends."""
+async def running_fleet(authorities: AuthorityReports | None = None) -> AsyncIterator[RunningFleet]:
+    """Serves FleetService of the replica `here` until the block ends. `authorities` is where it learns of the workers' CAs."""
     store, clock = InMemoryNodes(), Clock()
-    here, there = Replica("here", store, clock), Replica("there", store, clock)
+    here, there = Replica("here", store, clock, authorities), Replica("there", store, clock, authorities)
     listener = build_server("127.0.0.1:0")
-    add_fleet_service(listener.server, here.fleet)
+    add_fleet_service(listener.server, here.fleet, no_replacements(clock))
     await listener.server.start()
     try:
         yield RunningFleet(listener.address, store, clock, here, there)

@@ -1,10 +1,14 @@
 """A pre-flight that answers from a table, after it has looked whether its probe is planted."""
 
+import asyncio
 from dataclasses import dataclass, field
+from datetime import timedelta
 
+from controlplane.core.caa import Issuer
 from controlplane.core.managed_domain import Actor, Problem
 from controlplane.core.names import DomainName
 from controlplane.core.ports import PreflightVerdict
+from controlplane.core.ports.preflight import FULL_PATIENCE
 from tests.fakes.tokens import InMemoryTokens
 from tests.fakes.work import utc_now
 
@@ -18,16 +22,32 @@ def failing(name: str, *, conclusive: bool = True) -> PreflightVerdict:
 
 @dataclass(slots=True)
 class TablePreflight:
-    """`Preflight` from a table; names that are not in it pass."""
+    """`Preflight` from a table; names that are not in it pass.
+
+    `checked` and `asked` remember names, and patience and issuer; a check ends when `hold`, if there is one, is set.
+    """
 
     tokens: InMemoryTokens
     verdicts: dict[str, PreflightVerdict] = field(default_factory=dict)
     checked: list[str] = field(default_factory=list)
+    asked: list[tuple[timedelta, Issuer | None]] = field(default_factory=list)
+    hold: asyncio.Event | None = None
     broken: Exception | None = None
 
-    async def check(self, name: DomainName, token: str, expected_body: bytes) -> PreflightVerdict:
+    async def check(
+        self,
+        name: DomainName,
+        token: str,
+        expected_body: bytes,
+        *,
+        patience: timedelta = FULL_PATIENCE,
+        issuer: Issuer | None = None,
+    ) -> PreflightVerdict:
         """See `Preflight.check`."""
         self.checked.append(name.value)
+        self.asked.append((patience, issuer))
+        if self.hold is not None:
+            await self.hold.wait()
         if self.broken is not None:
             raise self.broken
         record = await self.tokens.find(token)

@@ -1,7 +1,9 @@
 """Signed requests: nonces, Retry-After, and replies that are not ACME."""
 
 import json
+import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -15,11 +17,13 @@ from josepy.jwa import ES256
 from josepy.jwk import JWKEC
 
 from controlplane import __version__
+from controlplane.adapters import acme_transport
 from controlplane.adapters.acme_replies import authorization_of, chain_of, order_of, problem_of, retry_after
 from controlplane.adapters.acme_transport import MOST_IN_FLIGHT, AcmeTransport, NoncePool, signed
 from controlplane.core.ports import AcmeError, AcmeProblem, AcmeUnreachable
 from controlplane.embedded.free_ports import free_ports
 from tests.fakes.scripted_ca import Answer, ScriptedCa, problem, scripted_ca
+from tests.fakes.tiny_pki import TinyPki
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 KEY = JWKEC(key=ec.generate_private_key(ec.SECP256R1()))
@@ -255,6 +259,252 @@ def test_retry_after_in_all_its_forms(value: str | None, seconds: float | None) 
 
 
 @pytest.mark.parametrize(
+    ("date", "seconds"),
+    [("Tue, 24 Nov 2026 11:00:00 GMT", 7200.0), ("Sun, 24 Nov 2030 12:59:30 GMT", 0.0), ("nonsense", 3600.0), ("", 3600.0)],
+)
+def test_a_date_is_by_the_cas_clock(date: str, seconds: float) -> None:
+    """A Retry-After that is a date is compared with the reply's own Date, so that our clock may be wrong; with ours where there is none."""
+    assert seconds == retry_after("Tue, 24 Nov 2026 13:00:00 GMT", NOW, date)
+
+
+def test_the_replys_date_is_used(ca: ScriptedCa) -> None:
+    """A CA whose clock is years ahead of ours is waited for as long as it means."""
+    transport = AcmeTransport(f"{ca.url}/dir", lambda: datetime(2020, 1, 1, tzinfo=UTC))
+    ca.script = [Answer(headers={"Date": "Tue, 24 Nov 2026 12:00:00 GMT", "Retry-After": "Tue, 24 Nov 2026 12:00:30 GMT"})]
+    assert 30.0 == post(transport, ca).retry_after
+    transport.close()
+
+
+@pytest.mark.parametrize("token", ["short", "a" * 21, "a" * 22 + "/", "a" * 513, "{s00}" + "a" * 30, "a" * 30 + "\\n"])
+def test_a_token_that_is_none_is_nonsense(token: str) -> None:
+    """A challenge's token that is not base64url of 128 bits at least (RFC 8555 section 8.3) is an unusable reply, which came whole."""
+    body = f"""{{"status": "pending", "identifier": {{"type": "dns", "value": "a.example"}},
+        "challenges": [{{"type": "http-01", "status": "pending", "url": "c", "token": "{token}"}}]}}"""
+    with pytest.raises(AcmeUnreachable, match="a token that is not one") as caught:
+        authorization_of("u", body.encode())
+    assert 200 == caught.value.status
+
+
+@pytest.mark.parametrize(
+    ("instance", "link", "page"),
+    [
+        ("https://ca/agree", "", "https://ca/agree"),
+        ("", '<https://ca/terms/v2>;rel="terms-of-service"', "https://ca/terms/v2"),
+        ("", '<https://ca/dir>;rel="index", <https://ca/terms/v2>; rel="terms-of-service"', "https://ca/terms/v2"),
+        ("", '<https://ca/terms/v2>; title="t"; rel=terms-of-service', "https://ca/terms/v2"),
+        ("https://ca/agree", '<https://ca/terms/v2>;rel="terms-of-service"', "https://ca/agree"),
+        ("javascript:alert(1)", "", ""),
+        ("https://ca/a b", "", ""),
+        ("", '<https://ca/dir>;rel="index"', ""),
+        ("", "", ""),
+    ],
+)
+def test_the_page_of_a_user_action_is_found(ca: ScriptedCa, transport: AcmeTransport, instance: str, link: str, page: str) -> None:
+    """New terms are found in the problem's `instance`, else in the reply's link (RFC 8555 section 7.3.3); only web addresses are."""
+    document = {"type": "urn:ietf:params:acme:error:userActionRequired", "detail": "new terms", "instance": instance}
+    ca.script = [Answer(403, json.dumps(document).encode(), {"Content-Type": "application/problem+json", "Link": link})]
+    with pytest.raises(AcmeError) as caught:
+        post(transport, ca)
+    assert page == caught.value.problem.instance
+
+
+@pytest.mark.parametrize("answer", [problem("malformed", 404), Answer(404, b""), problem("invalidProfile")])
+def test_a_directory_that_may_have_changed_is_read_again(ca: ScriptedCa, transport: AcmeTransport, answer: Answer) -> None:
+    """When a resource of the directory is not there, or a profile, the next request begins with the directory."""
+    ca.script = [answer, Answer()]
+    for _ in range(2):
+        with suppress(AcmeError, AcmeUnreachable):
+            transport.post_to_resource("new_order", "newOrder", {}, KEY, "https://ca/acct/1")
+    assert ["GET /dir", "POST /order", "GET /dir", "POST /order"] == [each for each in ca.requests if each != "HEAD /nonce"]
+
+
+def test_a_directory_that_lacks_something_is_read_again(ca: ScriptedCa, transport: AcmeTransport) -> None:
+    """A directory that was broken for a moment is not kept."""
+    for _ in range(2):
+        with pytest.raises(AcmeUnreachable, match="has no newAccount"):
+            transport.resource("newAccount")
+    assert 2 == ca.requests.count("GET /dir")
+
+
+def test_a_directory_grows_old(ca: ScriptedCa, transport: AcmeTransport, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A directory is kept for a day and then read again, so that what a CA offers anew is found without a restart."""
+    assert 24 * 3600 == acme_transport._DIRECTORY_SECONDS
+    for _ in range(3):
+        transport.resource("newOrder")
+    assert 1 == ca.requests.count("GET /dir")
+    monkeypatch.setattr(acme_transport, "_DIRECTORY_SECONDS", 0.0)
+    transport.resource("newOrder")
+    assert 2 == ca.requests.count("GET /dir")
+
+
+def test_an_order_that_is_gone_says_nothing_of_the_directory(ca: ScriptedCa, transport: AcmeTransport) -> None:
+    """A 404 to an order's URL leaves the directory as it is."""
+    ca.script = [problem("malformed", 404), Answer()]
+    for _ in range(2):
+        with suppress(AcmeError):
+            post(transport, ca)
+    assert 1 == ca.requests.count("GET /dir")
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [
+        (Answer(502, b"<html>", {"Content-Type": "text/html"}), 502),
+        (Answer(301, b"", {"Location": "/"}), 301),
+        (Answer(500, b"not json", {"Content-Type": "application/problem+json"}), 500),
+        (Answer(200, b"x" * ((1 << 20) + 1)), 200),
+        (Answer(cut=True), 0),
+        (Answer(body=b"x" * 100, cut=True, cut_after=50), 0),
+    ],
+)
+def test_what_came_instead_of_an_answer_is_told(ca: ScriptedCa, transport: AcmeTransport, answer: Answer, status: int) -> None:
+    """A reply that came whole is told with its status; one that did not has none."""
+    ca.script = [answer]
+    with pytest.raises(AcmeUnreachable) as caught:
+        post(transport, ca)
+    assert (True, status) == (caught.value.sent, caught.value.status)
+
+
+def test_a_broken_problem_document_keeps_its_retry_after(ca: ScriptedCa, transport: AcmeTransport) -> None:
+    """A Retry-After is obeyed even when the rest cannot be read."""
+    ca.script = [Answer(503, b"{", {"Content-Type": "application/problem+json", "Retry-After": "9"})]
+    with pytest.raises(AcmeUnreachable) as caught:
+        post(transport, ca)
+    assert 9.0 == caught.value.retry_after
+
+
+@pytest.fixture(scope="module")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> TinyPki:
+    """A CA for the scripted CA's own HTTPS."""
+    return TinyPki(tmp_path_factory.mktemp("pki"))
+
+
+REQUEST_SECONDS = 0.6
+
+
+@pytest.fixture(params=["http", "https"])
+def slow(request: pytest.FixtureRequest, pki: TinyPki) -> Iterator[tuple[ScriptedCa, AcmeTransport]]:
+    """A scripted CA, and a transport whose requests have little time."""
+    tls = pki.issue("127.0.0.1") if request.param == "https" else None
+    with scripted_ca(tls) as ca:
+        transport = AcmeTransport(f"{ca.url}/dir", lambda: NOW, str(pki.ca_file), request_seconds=REQUEST_SECONDS)
+        # The directory and a nonce are there already.
+        ca.script = [Answer()]
+        post(transport, ca)
+        yield ca, transport
+        transport.close()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(hang=30.0),
+        Answer(drips="head", headers={"X-Padding": "x" * 1000}),
+        Answer(drips="body", body=b'{"a": "' + b"x" * 1000 + b'"}'),
+        Answer(drips="body", body=b'{"a": "' + b"x" * 1000 + b'"}', endless=True),
+    ],
+    ids=["hang", "head", "body", "endless-body"],
+)
+def test_a_request_has_an_end(slow: tuple[ScriptedCa, AcmeTransport], answer: Answer) -> None:
+    """A CA that hangs, or drips bytes for ever, holds a thread no longer than a request may take; the next request works."""
+    ca, transport = slow
+    ca.script = [answer, Answer()]
+    begun = time.monotonic()
+    with pytest.raises(AcmeUnreachable, match="took too long over order") as caught:
+        post(transport, ca)
+    assert REQUEST_SECONDS <= time.monotonic() - begun < REQUEST_SECONDS + 1
+    assert (True, 0) == (caught.value.sent, caught.value.status)
+    assert 200 == post(transport, ca).status
+
+
+def test_a_handshake_has_an_end(pki: TinyPki) -> None:
+    """A server that accepts the connection and says nothing in the TLS handshake is given up, and nothing was sent."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"https://127.0.0.1:{silent.getsockname()[1]}/dir"
+        transport = AcmeTransport(url, lambda: NOW, str(pki.ca_file), request_seconds=REQUEST_SECONDS)
+        begun = time.monotonic()
+        with pytest.raises(AcmeUnreachable) as caught:
+            transport.resource("newOrder")
+        transport.close()
+    assert time.monotonic() - begun < REQUEST_SECONDS + 1
+    assert not caught.value.sent
+
+
+def test_requests_in_time_are_left_alone(slow: tuple[ScriptedCa, AcmeTransport]) -> None:
+    """A connection outlives the time of a single request, and serves those that come later."""
+    ca, transport = slow
+    ca.script = [Answer() for _ in range(4)]
+    for _ in range(4):
+        post(transport, ca)
+        time.sleep(REQUEST_SECONDS / 3)
+    assert 1 == len(ca.peers)
+
+
+def test_several_requests_have_their_own_ends(slow: tuple[ScriptedCa, AcmeTransport]) -> None:
+    """Four requests that hang end one after the other, each in its own time."""
+    ca, transport = slow
+    ca.script = [Answer(hang=30.0) for _ in range(MOST_IN_FLIGHT)]
+    lasted: list[float] = []
+
+    def one() -> None:
+        begun = time.monotonic()
+        with suppress(AcmeUnreachable):
+            post(transport, ca)
+        lasted.append(time.monotonic() - begun)
+
+    threads = [threading.Thread(target=one) for _ in range(MOST_IN_FLIGHT)]
+    for thread in threads:
+        thread.start()
+        time.sleep(0.05)
+    for thread in threads:
+        thread.join()
+    # The first request that finds no nonce asks for one, which is a request with time of its own.
+    assert all(REQUEST_SECONDS <= each < REQUEST_SECONDS + 1 for each in lasted)
+    assert MOST_IN_FLIGHT == len(lasted)
+
+
+def test_a_transport_that_is_closed_leaves_no_thread() -> None:
+    """The thread that watches the requests ends with the transport."""
+    with scripted_ca() as ca:
+        before = set(threading.enumerate())
+        transport = AcmeTransport(f"{ca.url}/dir", lambda: NOW)
+        ca.script = [Answer()]
+        post(transport, ca)
+        (watching,) = (thread for thread in set(threading.enumerate()) - before if thread.name == "acme-deadlines")
+        transport.close()
+        assert not watching.is_alive()
+
+
+def test_a_certificate_that_is_not_trusted_is_told_apart(pki: TinyPki) -> None:
+    """A CA whose HTTPS certificate we do not trust gets no request, and the text says why, not that nobody listens."""
+    with scripted_ca(pki.issue("127.0.0.1")) as ca:
+        transport = AcmeTransport(f"{ca.url}/dir", lambda: NOW)
+        with pytest.raises(AcmeUnreachable, match="TLS with the CA failed for directory: CERTIFICATE_VERIFY_FAILED") as caught:
+            transport.resource("newOrder")
+        transport.close()
+        assert (False, []) == (caught.value.sent, ca.requests)
+
+
+def test_a_name_that_is_not_the_certificates_is_told_apart(pki: TinyPki) -> None:
+    """Nor does one with a certificate for another name."""
+    with scripted_ca(pki.issue("another.example")) as ca:
+        transport = AcmeTransport(f"{ca.url}/dir", lambda: NOW, str(pki.ca_file))
+        with pytest.raises(AcmeUnreachable, match="TLS with the CA failed") as caught:
+            transport.resource("newOrder")
+        transport.close()
+        assert (False, []) == (caught.value.sent, ca.requests)
+
+
+def test_a_server_without_tls_was_not_sent_anything(ca: ScriptedCa) -> None:
+    """What speaks no TLS gets no request."""
+    transport = AcmeTransport(ca.url.replace("http:", "https:") + "/dir", lambda: NOW)
+    with pytest.raises(AcmeUnreachable, match="TLS with the CA failed") as caught:
+        transport.resource("newOrder")
+    transport.close()
+    assert not caught.value.sent
+
+
+@pytest.mark.parametrize(
     "body",
     [b"", b"null", b"[]", b"{}", b'{"status": 5}', b'{"status": "pending", "finalize": "f", "authorizations": "a"}', b"\xff"],
 )
@@ -276,9 +526,9 @@ def test_the_error_of_any_challenge_is_told() -> None:
     """An authorization that failed over another challenge than HTTP-01 still tells its error."""
     body = b"""{"status": "invalid", "identifier": {"type": "dns", "value": "a.example"}, "challenges": [
         {"type": "dns-01", "status": "invalid", "error": {"type": "urn:x", "detail": "no TXT"}},
-        {"type": "http-01", "status": "pending", "url": "c", "token": "t"}]}"""
+        {"type": "http-01", "status": "pending", "url": "c", "token": "tttttttttttttttttttttt"}]}"""
     found = authorization_of("u", body)
-    assert (AcmeProblem("urn:x", "no TXT"), "c", "t") == (found.error, found.challenge_url, found.token)
+    assert (AcmeProblem("urn:x", "no TXT"), "c", "t" * 22) == (found.error, found.challenge_url, found.token)
 
 
 def test_subproblems_are_read_one_level_deep() -> None:

@@ -11,7 +11,9 @@ from google.rpc import error_details_pb2
 
 from controlplane.api.certplane.v1 import fleet_pb2, fleet_service_pb2_grpc
 from controlplane.api.certplane.v1 import fleet_service_pb2 as pb
+from controlplane.core.lane import Lane
 from controlplane.usecases import fleet as fleet_usecase
+from tests.fakes import samples
 from tests.fakes.domain_api import detail, failure_of, rich_status, violations
 from tests.fakes.nodes import NOW, RunningFleet, running_fleet
 
@@ -241,6 +243,31 @@ async def test_status_adds_up_the_fleet(fleet: RunningFleet, stub: Any) -> None:
     ]
     assert (2, 6, 1) == (status.connected_nodes, status.secrets_held, status.refused_secrets)
     assert [NOW, NOW] == [replica.start_time.ToDatetime(UTC) for replica in status.replicas]
+
+
+async def test_status_shows_what_waits_in_each_lane(fleet: RunningFleet, stub: Any) -> None:
+    """Every lane tells how many are due and for how long, and how long the next one will wait, when anything tells that."""
+    for name in ("a", "b", "c"):
+        await fleet.here.work.add(samples.spec(f"{name}.example.com"))
+    fleet.clock.advance(minutes=2)
+    lanes = {lane.name: lane for lane in (await stub.GetFleetStatus(pb.GetFleetStatusRequest())).lanes}
+    assert ["urgent", "renewal", "new", "sick"] == list(lanes)
+    assert (3, 3, 120, False) == (
+        lanes["new"].due,
+        lanes["new"].due_within_hour,
+        lanes["new"].oldest_wait.seconds,
+        lanes["new"].HasField("estimated_wait"),
+    )
+    assert (0, 0, True, 0) == (
+        lanes["sick"].due,
+        lanes["sick"].oldest_wait.seconds,
+        lanes["sick"].HasField("estimated_wait"),
+        lanes["sick"].estimated_wait.seconds,
+    )
+    await fleet.here.work.add_completed(fleet.clock(), {Lane.NEW: 6})
+    fleet.clock.advance(minutes=1)
+    (new,) = [lane for lane in (await stub.GetFleetStatus(pb.GetFleetStatusRequest())).lanes if lane.name == "new"]
+    assert 30 == new.estimated_wait.seconds
 
 
 async def test_status_knows_departures_from_this_replica_at_once(fleet: RunningFleet, stub: Any) -> None:

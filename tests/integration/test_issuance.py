@@ -57,9 +57,15 @@ async def test_a_domain_is_issued_for_all_its_names(issuer: Issuer) -> None:
         expire_time=leaf.not_valid_after_utc,
         renew_time=status.renew_time,
         next_attempt_time=status.renew_time,
+        certificate_authority="pebble",
+        checked_time=certificate.issue_time,
     )
     assert expected == status
-    assert status.renew_time == issuer.work.due_of(DomainName(SHOP))
+    assert (issuer.directory_url, issuer.authority.account_url, "") == (
+        certificate.directory_url,
+        certificate.account_url,
+        certificate.profile,
+    )
     assert issuer.work.order_of(DomainName(SHOP)) is None
 
 
@@ -176,7 +182,7 @@ async def test_a_request_during_the_work_keeps_the_domain_due(issuer: Issuer) ->
         if not asked_again and write.order is not None:
             asked_again = True
             row = issuer.work._rows[name]
-            row.domain = replace(row.domain, spec=replace(row.domain.spec, renewal_request_time=utc_now()))
+            row.domain, row.woken = replace(row.domain, spec=replace(row.domain.spec, renewal_request_time=utc_now())), True
 
     issuer.work.before_write = ask_again
     await issuer.issuance().carry_out(lease)
@@ -187,14 +193,16 @@ async def test_a_request_during_the_work_keeps_the_domain_due(issuer: Issuer) ->
 
 
 async def test_nothing_to_do_is_rescheduled(issuer: Issuer) -> None:
-    """A young certificate for all names spends neither a pre-flight nor an order; the domain is due again at its renewal."""
+    """A young certificate for all names spends no order; its next attempt is its renewal, and it is looked at in between."""
     certificate, status = in_force()
     await issuer.work.add(samples.spec(SHOP), status, certificate)
     assert await issuer.attempt(SHOP) is Outcome.NOTHING_TO_DO
     assert ([], []) == (issuer.preflight.checked, issuer.authority.ordered)
-    due = issuer.work.due_of(DomainName(SHOP))
+    due, again = issuer.work.due_of(DomainName(SHOP)), issuer.status(SHOP).next_attempt_time
     assert due is not None
-    assert timedelta(days=30) <= certificate.not_after - due <= timedelta(days=35)
+    assert again is not None
+    assert timedelta(days=30) <= certificate.not_after - again <= timedelta(days=35)
+    assert due <= utc_now() + timedelta(days=2)
 
 
 async def test_a_failing_preflight_spends_no_order(issuer: Issuer) -> None:

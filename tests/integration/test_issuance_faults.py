@@ -96,7 +96,7 @@ async def test_a_lost_new_order_reply_is_posted_again(issuer: Issuer) -> None:
 
 async def test_a_refusal_beside_the_write_does_not_lose_the_order(issuer: Issuer) -> None:
     """An authorization that cannot be read while the placed order is being written leaves the order written, for the next attempt."""
-    issuer.authority.refused["authorization"] = AcmeProblem(f"{ACME}serverInternal", "try again", 500)
+    issuer.authority.refused["authorization"] = AcmeProblem(f"{ACME}serverInternal", "try again later", 500, 60.0)
     await issuer.work.add(samples.spec(SHOP))
     assert await issuer.attempt(SHOP) is Outcome.FAILED_CA
     order = issuer.work.order_of(DomainName(SHOP))

@@ -7,7 +7,7 @@ import ssl
 import urllib.request
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dns.rcode
@@ -16,10 +16,12 @@ import pytest
 from controlplane.adapters.dns_resolver import DnsResolver
 from controlplane.adapters.preflight_probe import HttpPreflight
 from controlplane.core.addresses import parse_networks
+from controlplane.core.caa import Issuer
 from controlplane.core.errors import ConfigurationError
 from controlplane.core.managed_domain import Actor
 from controlplane.core.names import DomainName
 from controlplane.core.ports import PreflightVerdict
+from controlplane.core.ports.preflight import FULL_PATIENCE, CaaAnswer, CaaObservation, Observation
 from controlplane.embedded.child_process import ChildProcess
 from controlplane.embedded.free_ports import free_ports
 from controlplane.embedded.throwaway_ca import write_throwaway_ca
@@ -111,9 +113,9 @@ class World:
 
     async def check(
         self, resolver: str, *, allow: Sequence[str] = ("127.0.0.0/8", "::1"), identities: Sequence[str] = (), patience: float = 5.0,
-        name: DomainName = NAME,
+        name: DomainName = NAME, whole: timedelta = FULL_PATIENCE, issuer: Issuer | None = None,
     ) -> PreflightVerdict:  # fmt: skip
-        """Runs the pre-flight; `patience` is for each lookup and each request, in seconds."""
+        """Runs the pre-flight; `patience` is for each lookup and each request, in seconds, `whole` for the check."""
         probe = HttpPreflight(
             DnsResolver(resolver, attempt_timeout=patience, lifetime=patience),
             clock=lambda: NOW,
@@ -123,7 +125,7 @@ class World:
             ca_identities=identities,
             fetch_seconds=patience,
         )
-        return await probe.check(name, TOKEN, BODY)
+        return await probe.check(name, TOKEN, BODY, patience=whole, issuer=issuer)
 
 
 @pytest.fixture
@@ -160,7 +162,13 @@ async def test_good_name(world: World, real_dns: DnsControl) -> None:
     """A name whose address answers with the token's body is good; the request is the CA's, to the very path and host."""
     host = await world.host(answers(BODY))
     await real_dns.point(NAME.value, "127.0.0.1")
-    expected = PreflightVerdict(NAME, None, conclusive=True)
+    seen = Observation(
+        "127.0.0.1",
+        "good",
+        f"answers http://shop.example.com:{world.port} with the token's body",
+        "status 200 with the token's body",
+    )
+    expected = PreflightVerdict(NAME, None, conclusive=True, observations=(seen,), caa=CaaObservation(CaaAnswer.ABSENT))
     assert expected == await world.check(real_dns.resolver)
     (request,) = host.requests
     assert request.startswith(b"GET /.well-known/acme-challenge/abc_def-123 HTTP/1.1\r\n")
@@ -224,7 +232,11 @@ async def test_wrong_answer(world: World, script: Script, words: str) -> None:
     await world.host(script)
     verdict = await world.check(await world.dns(at("127.0.0.1")))
     assert verdict.problem is not None
-    assert (kind(verdict) in {"wrong-answer", "bad-redirect"}, verdict.conclusive, verdict.problem.must_act) == (True, True, Actor.CUSTOMER)
+    assert (kind(verdict) in {"wrong-answer", "server-error", "bad-redirect"}, verdict.conclusive, verdict.problem.must_act) == (
+        True,
+        True,
+        Actor.CUSTOMER,
+    )
     assert words in detail(verdict)
     assert "127.0.0.1" in detail(verdict)
     assert TOKEN not in detail(verdict)
@@ -416,12 +428,81 @@ async def test_whole_time_is_bounded(world: World) -> None:
         await redirects("/again")(head, writer)
 
     await world.host(script)
-    resolver = DnsResolver(await world.dns(at("127.0.0.1")))
-    probe = HttpPreflight(
-        resolver, clock=lambda: NOW, http01_port=world.port, allow=parse_networks(["127.0.0.1"]), fetch_seconds=5, total_seconds=0.5
-    )
-    verdict = await probe.check(NAME, TOKEN, BODY)
-    assert (kind(verdict), verdict.conclusive) == ("timeout", False)
+    started = asyncio.get_running_loop().time()
+    verdict = await world.check(await world.dns(at("127.0.0.1")), whole=timedelta(seconds=0.5))
+    assert asyncio.get_running_loop().time() - started < 1
+    assert (kind(verdict), verdict.conclusive) == ("time-over", False)
+
+
+async def test_silence_is_not_known_before_its_time(world: World) -> None:
+    """IPv6 that had not its time to answer is not called silent, good IPv4 beside it or not; nothing is concluded."""
+    await world.host(silence, "::1")
+    await world.host(answers(BODY))
+    verdict = await world.check(await world.dns(at("::1", "127.0.0.1")), whole=timedelta(seconds=0.3))
+    assert (kind(verdict), verdict.conclusive) == ("time-over", False)
+    assert [("::1", "time-over"), ("127.0.0.1", "good")] == [(seen.address, seen.kind) for seen in verdict.observations]
+
+
+async def test_wrong_answer_within_a_short_time(world: World) -> None:
+    """What is known when the time is over is told as it is: a wrong answer stays conclusive, the rest is unknown."""
+    await world.host(answers(b"welcome"))
+    zone = at("127.0.0.1")
+    resolver = await world.dns(lambda name, kind: None if kind == "CAA" else zone(name, kind))
+    verdict = await world.check(resolver, whole=timedelta(seconds=0.3))
+    assert (kind(verdict), verdict.conclusive) == ("wrong-answer", True)
+    assert verdict.caa is not None
+    assert CaaAnswer.UNKNOWN is verdict.caa.answer
+
+
+@pytest.mark.parametrize("whole", [timedelta(0), timedelta(seconds=-1)])
+async def test_no_time_at_all(world: World, whole: timedelta) -> None:
+    """Without any time nothing is known, and nothing is concluded."""
+    verdict = await world.check(await world.dns(at("127.0.0.1")), whole=whole)
+    assert (kind(verdict), verdict.conclusive) == ("time-over", False)
+
+
+@pytest.mark.parametrize("silent", ["AAAA", "CAA"])
+async def test_lookup_that_had_not_its_time(world: World, silent: str) -> None:
+    """A lookup that is cut short by the patience blames nobody."""
+    await world.host(answers(BODY))
+    zone = at("127.0.0.1")
+    resolver = await world.dns(lambda name, kind: None if kind == silent else zone(name, kind))
+    verdict = await world.check(resolver, whole=timedelta(seconds=0.3))
+    assert verdict.problem is not None
+    assert (False, Actor.NOBODY) == (verdict.conclusive, verdict.problem.must_act)
+    assert "the time for the check was over" in detail(verdict)
+
+
+async def test_redirect_that_no_ca_follows(world: World) -> None:
+    """A redirect with status 303 is conclusive: CAs follow 301, 302, 307 and 308 only."""
+    host = await world.host(says(b"HTTP/1.1 303 See Other\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n"))
+    verdict = await world.check(await world.dns(at("127.0.0.1")))
+    assert (kind(verdict), verdict.conclusive) == ("bad-redirect", True)
+    assert "with status 303, which no CA follows" in detail(verdict)
+    assert 1 == len(host.requests)
+
+
+@pytest.mark.parametrize("name", ["co.uk", "github.io", "shop.local"])
+async def test_name_that_no_ca_certifies(world: World, name: str) -> None:
+    """A name that has become a public suffix since it was onboarded, or is in no public DNS, is not asked for at all."""
+    asked: list[str] = []
+
+    def script(name: str, _kind: str) -> tuple[dns.rcode.Rcode, Sequence[str]]:
+        asked.append(name)
+        return NOERROR, ()
+
+    verdict = await world.check(await world.dns(script), name=DomainName(name))
+    assert verdict.problem is not None
+    assert (kind(verdict), verdict.conclusive, verdict.problem.must_act) == ("not-certifiable", True, Actor.CUSTOMER)
+    assert [] == asked
+
+
+async def test_private_address_beside_a_public_one_is_told(world: World) -> None:
+    """An address that a CA drops is told of, and harms nothing beside one that answers."""
+    await world.host(answers(BODY))
+    verdict = await world.check(await world.dns(at("127.0.0.1", "10.0.0.1")), allow=["127.0.0.1"])
+    assert "good" == kind(verdict)
+    assert [("127.0.0.1", "good"), ("10.0.0.1", "private-address")] == [(seen.address, seen.kind) for seen in verdict.observations]
 
 
 # ---- DNS ----
@@ -491,6 +572,37 @@ def test_resolver_over_ipv6() -> None:
 
 
 # ---- CAA ----
+
+
+@pytest.mark.parametrize(
+    ("issuer", "expected"),
+    [
+        (None, CaaAnswer.ALLOWS),
+        (Issuer(frozenset(("letsencrypt.org",)), "https://ca.example/acct/1"), CaaAnswer.ALLOWS),
+        (Issuer(frozenset(("letsencrypt.org",)), "https://ca.example/acct/2"), CaaAnswer.FORBIDS),
+        (Issuer(frozenset(("pki.goog",))), CaaAnswer.FORBIDS),
+        (Issuer(frozenset()), CaaAnswer.ALLOWS),
+    ],
+)
+async def test_caa_of_the_ca_that_is_to_issue(world: World, issuer: Issuer | None, expected: CaaAnswer) -> None:
+    """CAA is judged for the CA and the account that the check is asked for, else for the pre-flight's own; records are shown."""
+    await world.host(answers(BODY))
+    zone = at("127.0.0.1")
+    record = '0 issue "letsencrypt.org; accounturi=https://ca.example/acct/1"'
+    resolver = await world.dns(lambda name, kind: (NOERROR, [record]) if (name, kind) == ("example.com", "CAA") else zone(name, kind))
+    verdict = await world.check(resolver, identities=["letsencrypt.org"], issuer=issuer)
+    assert verdict.caa is not None
+    assert (expected, "example.com", (record,)) == (verdict.caa.answer, verdict.caa.owner, verdict.caa.records)
+    assert ("caa-forbids" if expected is CaaAnswer.FORBIDS else "good") == kind(verdict)
+
+
+async def test_caa_of_a_name_that_leads_nowhere(world: World) -> None:
+    """CAA is looked at also where there is no address: the customer hears of both at once."""
+    resolver = await world.dns(lambda _name, kind: (NOERROR, ['0 issue ";"'] if kind == "CAA" else ()))
+    verdict = await world.check(resolver, identities=["letsencrypt.org"])
+    assert "no-address" == kind(verdict)
+    assert verdict.caa is not None
+    assert CaaAnswer.FORBIDS is verdict.caa.answer
 
 
 @pytest.mark.parametrize(

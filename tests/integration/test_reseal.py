@@ -14,16 +14,16 @@ from controlplane.adapters.key_files import LoadedKeys, load_key_directory
 from controlplane.adapters.key_generation import KeyKind, add_recipient_key, add_record_key, generate_role_directories
 from controlplane.adapters.key_phases import apply_phases
 from controlplane.adapters.leaf_key import make_leaf_key
+from controlplane.adapters.redis_accounts import RedisAccountStore
 from controlplane.adapters.redis_certificates import RedisCertificateStore
 from controlplane.adapters.redis_client import connect
 from controlplane.adapters.redis_domains import RedisDomainStore
 from controlplane.adapters.redis_envelopes import RedisEnvelopeCounts, RedisEnvelopeStore
-from controlplane.adapters.redis_tokens import RedisAccountStore
 from controlplane.adapters.redis_work import RedisWorkStore
 from controlplane.core.certificate import CertificateRecord, leaf_seal_context
 from controlplane.core.managed_domain import DomainState, DomainStatus
 from controlplane.core.names import DomainName
-from controlplane.core.ports import AccountRecord, Sealer
+from controlplane.core.ports import AccountRecord, SealedAccountKey, Sealer
 from controlplane.core.rotation import activation_changes
 from controlplane.core.sealing import KeyClass, KeyPhase, Scheme, SealContext
 from controlplane.usecases.reseal import Reseal, Tally, Target, take_census
@@ -230,12 +230,13 @@ async def test_a_new_record_key_authenticates_every_record(world: World) -> None
 
 
 async def test_an_account_is_sealed_anew_by_the_worker(world: World) -> None:
-    """The ACME account's key moves to a new `account` key, and keeps its account."""
-    loaded, digest = world.worker(), b"\x02" * 32
-    context = SealContext(KeyClass.ACCOUNT, digest, (DIRECTORY,))
+    """The ACME account's key moves to a new `account` key, with the key of a rollover that is under way, and keeps its account."""
+    loaded, digests = world.worker(), (b"\x02" * 32, b"\x03" * 32)
+    context, later = (SealContext(KeyClass.ACCOUNT, digest, (DIRECTORY,)) for digest in digests)
     accounts = RedisAccountStore(world.client, loaded.authenticator())
-    sealed = loaded.sealer().seal(make_leaf_key(("a.example",)).private_key, context)
-    await accounts.create(AccountRecord(DIRECTORY, "https://ca.example/acct/1", sealed, digest, samples.now()))
+    sealed, successor = (loaded.sealer().seal(make_leaf_key(("a.example",)).private_key, each) for each in (context, later))
+    record = AccountRecord(DIRECTORY, "https://ca.example/acct/1", sealed, digests[0], samples.now())
+    await accounts.create(replace(record, successor=SealedAccountKey(successor, digests[1])))
     (path,) = add_recipient_key(KeyClass.ACCOUNT, KeyKind(), samples.now(), private_dir=world.worker_dir)
     new = path.name.split("-")[1].split(".")[0]
     apply_phases(loaded := world.worker(), activation_changes([loaded.inventory], new))
@@ -247,6 +248,10 @@ async def test_an_account_is_sealed_anew_by_the_worker(world: World) -> None:
     assert found is not None
     assert (new, "https://ca.example/acct/1") == (found.sealed_account_key.recipient_key_id, found.account_url)
     assert loaded.opener().open(found.sealed_account_key, context).reveal()
+    assert found.successor is not None
+    assert (new, digests[1]) == (found.successor.envelope.recipient_key_id, found.successor.spki_digest)
+    assert loaded.opener().open(found.successor.envelope, later).reveal()
+    assert {new: 2} == dict((await take_census(store, KeyClass.ACCOUNT)).recipients)
     assert KeyPhase.ACTIVE is next(key.phase for key in loaded.inventory.private if key.key_id == new)
 
 

@@ -15,6 +15,12 @@ from controlplane.adapters.envoy_templates import EdgeParameters, render_edge, t
 render_edge(EdgeParameters(xds_address="a:1", upstream="b:1", http_port=1, https_port=2, admin_port=3, node_id="n"))
 print(template_directory())
 """
+PROFILES = """
+import pathlib, sys
+sys.path.insert(0, sys.argv[1])
+from controlplane.adapters import ca_profiles
+print(pathlib.Path(ca_profiles.__file__).parent, *(profile.name for profile in ca_profiles.built_in_profiles()))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -43,3 +49,12 @@ def test_wheel_has_no_envoy_package_of_its_own(unpacked: Path) -> None:
     top = {path.name for path in unpacked.iterdir() if not path.name.endswith(".dist-info")}
 
     assert top == {"controlplane"}
+
+
+def test_installed_package_has_its_ca_profiles(unpacked: Path, tmp_path: Path) -> None:
+    """Away from the checkout, the built-in profiles of CAs are found inside the package and understood."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROFILES, str(unpacked)], cwd=tmp_path, check=True, capture_output=True, text=True, timeout=60
+    )
+
+    assert [str(unpacked / "controlplane" / "adapters"), "letsencrypt", "letsencrypt-staging", "pebble"] == done.stdout.split()

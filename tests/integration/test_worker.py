@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from controlplane.core.errors import LeaseLost, Unavailable
+from controlplane.core.lane import Lane
 from controlplane.core.managed_domain import DomainState, DomainStatus
 from controlplane.core.names import DomainName
 from controlplane.core.ports import Lease
@@ -228,4 +229,4 @@ async def test_a_stop_gives_back_what_takes_too_long(work: InMemoryWork, issuanc
         await eventually(lambda: issuance.running == {name.value})
     assert [name.value] == issuance.cancelled
     assert not work.leased(name)
-    assert [name] == await work.due(work.clock(), 10)
+    assert [name] == (await work.due(work.clock(), {Lane.NEW: 10})).ready[Lane.NEW]

@@ -4,7 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from controlplane.core.backoff import DELAYS, JITTER, FailureKind, delay
+from controlplane.core.backoff import DELAYS, JITTER, LONGEST_UNLESS_CUSTOMER, FailureKind, delay
+from controlplane.core.managed_domain import Actor
 
 
 @pytest.mark.parametrize(
@@ -18,9 +19,34 @@ def test_orders_back_off_to_once_a_day(attempt_count: int, least: timedelta) -> 
 
 @pytest.mark.parametrize("kind", [FailureKind.PREFLIGHT, FailureKind.AUTHORITY])
 def test_what_spends_no_order_is_tried_again_sooner(kind: FailureKind) -> None:
-    """Failed pre-flights and an absent CA start at seconds and are never put off for a day."""
+    """Failed pre-flights and an absent CA start at seconds."""
     assert timedelta(seconds=10) <= delay(kind, 1, "a.example") < timedelta(seconds=13)
-    assert delay(kind, 1000, "a.example") <= timedelta(hours=1.2)
+
+
+def test_a_ca_is_never_put_off_for_long() -> None:
+    """A CA that fails for weeks is tried again every half hour."""
+    assert timedelta(minutes=30) <= delay(FailureKind.AUTHORITY, 1000, "a.example", must_act=Actor.CA) <= timedelta(minutes=36)
+
+
+@pytest.mark.parametrize(
+    ("attempt_count", "least"),
+    [(6, timedelta(hours=1)), (29, timedelta(hours=1)), (30, timedelta(hours=6)), (34, timedelta(days=1)), (999, timedelta(days=1))],
+)
+def test_a_customers_host_is_looked_at_once_a_day_in_the_end(attempt_count: int, least: timedelta) -> None:
+    """Pre-flights that the customer must act on go from hourly on the first day to once a day."""
+    assert least <= delay(FailureKind.PREFLIGHT, attempt_count, "a.example", must_act=Actor.CUSTOMER) <= least * (1 + JITTER)
+
+
+@pytest.mark.parametrize("must_act", [Actor.OPERATOR, Actor.CA, Actor.NOBODY])
+def test_what_the_customer_cannot_mend_is_looked_at_every_hour(must_act: Actor) -> None:
+    """A pre-flight that failed for another's fault is never put off for longer than an hour."""
+    assert LONGEST_UNLESS_CUSTOMER <= delay(FailureKind.PREFLIGHT, 999, "a.example", must_act=must_act) <= LONGEST_UNLESS_CUSTOMER * 1.2
+
+
+@pytest.mark.parametrize("must_act", Actor)
+def test_what_costs_an_order_is_put_off_whoever_must_act(must_act: Actor) -> None:
+    """A failed order costs the CA's limits, so that its pace is the same for all."""
+    assert delay(FailureKind.ORDER, 9, "a.example", must_act=must_act) >= timedelta(days=1)
 
 
 @pytest.mark.parametrize("kind", list(FailureKind))

@@ -28,5 +28,5 @@ async def test_a_certificate_has_the_tenant_of_its_domain():
         start_time=now,
     )
     chain = check_chain((ca.leaf(order.names, key), ca.intermediate), order.names, digest_of(key), now)
-    await Progress(work, lease, await work.load(lease), utc_now).issued(order, chain)
+    await Progress(work, lease, await work.load(lease), utc_now).issued(order, chain, "pebble")
     assert "globex" == work.certificate_of(name).tenant

@@ -6,7 +6,7 @@ import pytest
 from cryptography import x509
 
 from controlplane.adapters.leaf_key import make_leaf_key
-from controlplane.core.chain import ChainRejected, chain_id, check_chain, csr_spki_digest
+from controlplane.core.chain import ChainRejected, NotValidNow, chain_id, check_chain, csr_spki_digest
 from tests.fakes.chains import ChainMaker, digest_of, new_key
 
 NOW = datetime(2027, 1, 1, 12, tzinfo=UTC)
@@ -74,6 +74,17 @@ def test_an_hour_of_skew_is_tolerated_and_no_more(maker: ChainMaker) -> None:
     assert check_chain([maker.leaf(NAMES, key, starts_in=timedelta(hours=1)), maker.intermediate], NAMES, digest_of(key), NOW)
     late = maker.leaf(NAMES, key, starts_in=timedelta(hours=1, seconds=1))
     assert rejected([late, maker.intermediate], digest_of(key)) == "the certificate is not valid before 2027-01-01T13:00:01Z"
+
+
+@pytest.mark.parametrize("starts_in", [timedelta(days=-90), timedelta(hours=2)])
+def test_a_certificate_of_another_time_is_told_apart(maker: ChainMaker, starts_in: timedelta) -> None:
+    """When nothing but the time is wrong it may be our clock, which is for another to mend than a CA that sends something else."""
+    key = new_key()
+    with pytest.raises(NotValidNow):
+        check_chain([maker.leaf(NAMES, key, starts_in=starts_in), maker.intermediate], NAMES, digest_of(key), NOW)
+    with pytest.raises(ChainRejected) as caught:
+        check_chain([maker.leaf(NAMES, new_key(), starts_in=starts_in), maker.intermediate], NAMES, digest_of(key), NOW)
+    assert not isinstance(caught.value, NotValidNow)
 
 
 def test_a_chain_in_the_wrong_order_is_rejected(maker: ChainMaker) -> None:

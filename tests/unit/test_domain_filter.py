@@ -1,6 +1,7 @@
 """The filter language of ListDomains."""
 
 import contextlib
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -19,7 +20,9 @@ EXPIRY = datetime(2027, 1, 31, tzinfo=UTC)
 def domain(*, tenant: str = "acme", state: DomainState = DomainState.ACTIVE, expire_time: datetime | None = EXPIRY) -> Domain:
     """Returns a domain with what filters look at."""
     spec = DomainSpec(DomainName("shop.example.com"), "0" * 32, datetime(2026, 1, 1, tzinfo=UTC), tenant)
-    return Domain(spec, DomainStatus(state=state, expire_time=expire_time), 1, Scheme.RSA_OAEP_AES256GCM)
+    return Domain(
+        spec, DomainStatus(state=state, expire_time=expire_time, certificate_authority="letsencrypt"), 1, Scheme.RSA_OAEP_AES256GCM
+    )
 
 
 @pytest.mark.parametrize(
@@ -54,6 +57,12 @@ def domain(*, tenant: str = "acme", state: DomainState = DomainState.ACTIVE, exp
         ("scheme = RSA_OAEP_AES256GCM", True),
         ("scheme != RSA_OAEP_AES256GCM", False),
         ("scheme = HPKE_X25519", False),
+        ("certificate_authority = letsencrypt", True),
+        ("certificate_authority != letsencrypt", False),
+        ("certificate_authority != zerossl", True),
+        ("domain = shop.example.com", True),
+        ('domain = "domains/SHOP.example.com"', True),
+        ("domain = other.example.com", False),
     ],
 )
 def test_matches(text: str, expected: bool) -> None:
@@ -71,7 +80,7 @@ def test_unset_expiry_meets_nothing(comparison: str) -> None:
 @pytest.mark.parametrize(
     ("text", "position", "fault"),
     [
-        ("owner = acme", 1, "expected tenant, state, scheme or expire_time"),
+        ("owner = acme", 1, "expected tenant, state, scheme, expire_time, certificate_authority or domain"),
         ("tenant", 7, "expected one of = !="),
         ("tenant =", 9, "expected a value, found the end"),
         ("tenant < acme", 8, "expected one of = !="),
@@ -80,7 +89,7 @@ def test_unset_expiry_meets_nothing(comparison: str) -> None:
         ("tenant = acme and state = ACTIVE", 15, "expected AND"),
         ("tenant = acme OR state = ACTIVE", 15, "expected AND"),
         ("tenant = acme AND", 18, "expected a term, found the end"),
-        ("AND tenant = acme", 1, "expected tenant, state, scheme or expire_time"),
+        ("AND tenant = acme", 1, "expected tenant, state, scheme, expire_time, certificate_authority or domain"),
         ("state = RUNNING", 9, "expected one of PENDING, ACTIVE"),
         ("state = active", 9, "expected one of PENDING, ACTIVE"),
         ("state > ACTIVE", 7, "expected one of = !="),
@@ -155,3 +164,24 @@ def test_a_scheme_that_does_not_exist_is_refused() -> None:
     """A misspelt scheme is told apart from one that nothing is sealed by."""
     with pytest.raises(InvalidArgument, match="expected one of HPKE_X25519"):
         parse_domain_filter("scheme = ROT13")
+
+
+@pytest.mark.parametrize("text", ["certificate_authority = letsencrypt", "certificate_authority != letsencrypt"])
+def test_a_domain_without_a_certificate_meets_no_authority(text: str) -> None:
+    """Where nobody has issued anything, nothing is known to compare with."""
+    without = replace(domain(), status=replace(domain().status, certificate_authority=""))
+    assert not parse_domain_filter(text).matches(without)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", None),
+        ("tenant = acme", None),
+        ("domain = a.example.com", "a.example.com"),
+        ("tenant = x AND domain = A.example.com", "a.example.com"),
+    ],
+)
+def test_only_domain(text: str, expected: str | None) -> None:
+    """A filter that names a domain can be met by that one only, so that nothing else need be read."""
+    assert expected == parse_domain_filter(text).only_domain

@@ -18,7 +18,9 @@ from controlplane.core.errors import (
     InvalidArgument,
     LeaseLost,
     NotFound,
+    NoWorker,
     RecordRejected,
+    ResourceExhausted,
     SealingError,
     Unavailable,
 )
@@ -42,6 +44,8 @@ def detail(status: status_pb2.Status, kind: type[Message]) -> Any:
         (AlreadyExists("domains/a.example.com", "taken"), grpc.StatusCode.ALREADY_EXISTS, "ALREADY_EXISTS"),
         (Conflict("changed"), grpc.StatusCode.ABORTED, "STALE_ETAG"),
         (FailedPrecondition("not now"), grpc.StatusCode.FAILED_PRECONDITION, "FAILED_PRECONDITION"),
+        (ResourceExhausted("too many"), grpc.StatusCode.RESOURCE_EXHAUSTED, "RESOURCE_EXHAUSTED"),
+        (NoWorker("none"), grpc.StatusCode.UNAVAILABLE, "NO_WORKER"),
         (Unavailable("away"), grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE"),
         (TimeoutError(), grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED"),
         (LeaseLost("x"), grpc.StatusCode.INTERNAL, "INTERNAL"),

@@ -1,18 +1,29 @@
 """The table of order steps."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import product
 
 import pytest
 
 from controlplane.core.order import Phase
-from controlplane.core.order_steps import ORDER_STEPS, RemoteStatus, Step, is_absent, is_gone, is_not_ready, next_step, remote_status
-from controlplane.core.ports import AcmeProblem, RemoteOrder
+from controlplane.core.order_steps import (
+    LONGEST_LIFE,
+    LOOK_AGAIN,
+    ORDER_STEPS,
+    UNCERTAIN_LIFE,
+    RemoteStatus,
+    Step,
+    expiry,
+    expiry_by_our_clock,
+    look_again,
+    next_step,
+    remote_status,
+)
+from controlplane.core.ports import RemoteOrder
 from tests.fakes import samples
 
 NOW = samples.now()
-ACME = "urn:ietf:params:acme:error:"
 
 
 def an_order(phase: Phase, *, expires_in: timedelta | None = timedelta(hours=1)):
@@ -104,28 +115,37 @@ def test_an_order_that_was_never_placed_has_no_status() -> None:
         next_step(an_order(Phase.PREPARED), RemoteStatus.READY, answered=False, now=NOW)
 
 
+def test_an_accepted_csr_is_waited_for() -> None:
+    """An order that is still shown as ready after the CA has accepted the CSR is polled, until it expires."""
+    order = an_order(Phase.FINALIZING)
+    assert Step.POLL is next_step(order, RemoteStatus.READY, answered=False, now=NOW, finalized=True)
+    assert Step.FINALIZE is next_step(order, RemoteStatus.READY, answered=False, now=NOW)
+    assert Step.ABANDON is next_step(order, RemoteStatus.READY, answered=False, now=NOW + timedelta(hours=1), finalized=True)
+
+
+def test_an_order_without_expiry_lives_for_a_week() -> None:
+    """Where the CA does not say when an order expires, a week from its start is the end."""
+    order = an_order(Phase.PLACED, expires_in=None)
+    assert order.start_time + LONGEST_LIFE == expiry(order)
+    assert Step.ABANDON is next_step(order, RemoteStatus.PROCESSING, answered=False, now=order.start_time + LONGEST_LIFE)
+
+
 @pytest.mark.parametrize(
-    ("problem", "gone"),
+    ("expires", "persisted"),
     [
-        (AcmeProblem(f"{ACME}malformed", "No order for ID", 404), True),
-        (AcmeProblem(f"{ACME}malformed", "Unable to find order", 400), True),
-        (AcmeProblem(f"{ACME}unauthorized", "Account does not own order", 403), True),
-        (AcmeProblem("about:blank", "Not Found", 404), True),
-        (AcmeProblem(f"{ACME}serverInternal", "oops", 500), False),
-        (AcmeProblem(f"{ACME}rateLimited", "slow down", 429), False),
+        (None, None),
+        (NOW + timedelta(days=7), NOW + timedelta(days=7)),
+        (NOW + timedelta(seconds=1), NOW + timedelta(seconds=1)),
+        (NOW, NOW + UNCERTAIN_LIFE),
+        (NOW - timedelta(days=400), NOW + UNCERTAIN_LIFE),
     ],
 )
-def test_what_it_means_when_an_order_cannot_be_read(problem: AcmeProblem, gone: bool) -> None:
-    """404, malformed and unauthorized mean that the order is not there for us; trouble of the CA does not."""
-    assert is_gone(problem) is gone
+def test_an_expiry_behind_us_is_not_believed(expires: datetime | None, persisted: datetime | None) -> None:
+    """An order that is just given out has not expired: when its expiry is behind us our clock or the CA's is wrong."""
+    assert persisted == expiry_by_our_clock(expires, NOW)
 
 
-def test_a_refused_csr_is_not_an_absent_order() -> None:
-    """`malformed` with 400 is not the absence of a resource."""
-    assert not is_absent(AcmeProblem(f"{ACME}malformed", "bad CSR", 400))
-
-
-def test_order_not_ready_is_told_apart() -> None:
-    """`orderNotReady` asks for another look at the order."""
-    assert is_not_ready(AcmeProblem(f"{ACME}orderNotReady", "Order's status is not ready", 403))
-    assert not is_not_ready(AcmeProblem(f"{ACME}badCSR", "no", 400))
+@pytest.mark.parametrize(("asked", "seconds"), [(0.0, LOOK_AGAIN), (600.0, 600.0), (86400.0, 3600.0)])
+def test_when_a_slow_order_is_read_again(asked: float, seconds: float) -> None:
+    """As the CA asks, a minute at least, and at the order's expiry at the latest."""
+    assert seconds == look_again(an_order(Phase.FINALIZING), asked, NOW)

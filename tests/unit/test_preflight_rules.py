@@ -11,6 +11,7 @@ from controlplane.core.http_response import Response
 from controlplane.core.managed_domain import Actor
 from controlplane.core.names import DomainName
 from controlplane.core.ports import PreflightVerdict
+from controlplane.core.ports.preflight import CaaAnswer, CaaObservation, Observation
 from controlplane.core.preflight import (
     MAX_ADDRESSES,
     AddressLookup,
@@ -23,7 +24,7 @@ from controlplane.core.preflight import (
     merge_lookups,
     permitted,
 )
-from controlplane.core.redirects import MAX_REDIRECTS, RedirectPolicy, RedirectRefused, Target
+from controlplane.core.redirects import MAX_REDIRECTS, RedirectPolicy, RedirectRefused, Target, check_redirect_status
 
 NAME = DomainName("shop.example.com")
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -356,6 +357,9 @@ def test_lookup_order_and_bound() -> None:
         (Response(200, "", b"", truncated=False), Finding.WRONG_ANSWER),
         (Response(200, "", b"abc.def", truncated=True), Finding.WRONG_ANSWER),
         (Response(404, "", b"abc.def", truncated=False), Finding.WRONG_ANSWER),
+        (Response(499, "", b"abc.def", truncated=False), Finding.WRONG_ANSWER),
+        (Response(500, "", b"abc.def", truncated=False), Finding.SERVER_ERROR),
+        (Response(503, "", b"abc.def", truncated=False), Finding.SERVER_ERROR),
         (Response(206, "", b"abc.def", truncated=False), Finding.WRONG_ANSWER),
     ],
 )
@@ -391,13 +395,14 @@ def summary(verdict: PreflightVerdict) -> tuple[str, bool, Actor | None]:
         (AddressLookup(LookupStatus.NO_DATA), ("no-address", True, Actor.CUSTOMER)),
         (AddressLookup(LookupStatus.FAILED, detail="SERVFAIL"), ("dns-failed", False, Actor.NOBODY)),
         (AddressLookup(LookupStatus.NO_ANSWER, detail="silent"), ("resolver-silent", False, Actor.OPERATOR)),
+        (AddressLookup(LookupStatus.TIME_OVER, detail="over"), ("time-over", False, Actor.NOBODY)),
         (AddressLookup(LookupStatus.FOUND, (ip_address("10.0.0.1"),)), ("private-address", True, Actor.CUSTOMER)),
         (AddressLookup(LookupStatus.FOUND, (ip_address("::1"), ip_address("127.0.0.1"))), ("private-address", True, Actor.CUSTOMER)),
     ],
 )
 def test_verdict_without_an_address(lookup: AddressLookup, expected: tuple[str, bool, Actor]) -> None:
     """A name that leads nowhere is the customer's to correct; a resolver that fails proves nothing."""
-    verdict = JUDGE.addresses(lookup)
+    verdict = JUDGE.addresses(lookup, NO_CAA)
     assert verdict is not None
     assert expected == summary(verdict)
 
@@ -405,7 +410,7 @@ def test_verdict_without_an_address(lookup: AddressLookup, expected: tuple[str, 
 def test_private_address_beside_a_public_one() -> None:
     """A CA drops addresses that are not public, so they decide only when there is no other."""
     lookup = AddressLookup(LookupStatus.FOUND, (ip_address("10.0.0.1"), V4))
-    assert JUDGE.addresses(lookup) is None
+    assert JUDGE.addresses(lookup, NO_CAA) is None
     assert permitted(lookup, PUBLIC) == (V4,)
 
 
@@ -437,6 +442,8 @@ GOOD_VERDICT = ("", True, None)
         ([at(V6, Finding.TIMED_OUT), at(V4, Finding.BAD_REDIRECT)], ("bad-redirect", True, Actor.CUSTOMER)),
         ([at(V4, Finding.TLS_FAILED)], ("tls-failed", True, Actor.CUSTOMER)),
         ([at(V4, Finding.LOOKUP_FAILED)], ("redirect-lookup-failed", False, Actor.NOBODY)),
+        ([at(V4, Finding.SERVER_ERROR)], ("server-error", True, Actor.CUSTOMER)),
+        ([at(V6, Finding.TIME_OVER), at(V4, Finding.GOOD)], ("time-over", False, Actor.NOBODY)),
     ],
 )
 def test_verdict_on_fetches(fetches: list[Fetch], expected: tuple[str, bool, Actor | None]) -> None:
@@ -453,6 +460,7 @@ def test_verdict_on_fetches(fetches: list[Fetch], expected: tuple[str, bool, Act
         (Finding.WRONG_ANSWER, CaaLookup("example.com", LookupStatus.FOUND, issue(";")), ("wrong-answer", True, Actor.CUSTOMER)),
         (Finding.GOOD, CaaLookup("example.com", LookupStatus.FAILED), ("caa-lookup-failed", False, Actor.NOBODY)),
         (Finding.GOOD, CaaLookup("example.com", LookupStatus.NO_ANSWER), ("caa-lookup-failed", False, Actor.OPERATOR)),
+        (Finding.GOOD, CaaLookup("example.com", LookupStatus.TIME_OVER), ("caa-lookup-failed", False, Actor.NOBODY)),
         (Finding.TIMED_OUT, CaaLookup("example.com", LookupStatus.FAILED), ("timeout", False, Actor.NOBODY)),
     ],
 )
@@ -467,7 +475,8 @@ def test_problem_tells_the_whole_story() -> None:
     assert problem is not None
     assert problem.type == "urn:certplane:error:preflight:connection-refused"
     expected = (
-        "shop.example.com is not answered by this service: point the name at this service. Seen: 8.8.8.8 refuses the connection to port 80"
+        "shop.example.com is not answered by this service: point the name at this service. Seen: 8.8.8.8 refuses the connection to port 80."
+        " Expected: status 200 with the token's body from every address"
     )
     assert expected == problem.detail
     assert (problem.must_act, problem.time, problem.failed_name) == (Actor.CUSTOMER, NOW, "shop.example.com")
@@ -478,9 +487,77 @@ def test_problem_with_many_addresses_is_short() -> None:
     fetches = [at(f"9.9.9.{index}", Finding.REFUSED) for index in range(8)]
     problem = JUDGE.outcome(fetches, NO_CAA).problem
     assert problem is not None
-    assert problem.detail.endswith("9.9.9.2 does REFUSED; and 5 more addresses")
+    assert "9.9.9.2 does REFUSED; and 5 more addresses. Expected" in problem.detail
 
 
 def test_own_failure_forbids_nothing() -> None:
     """A failure of our own is the operator's, and inconclusive."""
     assert summary(JUDGE.own_failure()) == ("internal", False, Actor.OPERATOR)
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_redirect_status_that_is_followed(status: int) -> None:
+    """Redirects that keep the request a GET at another place are followed."""
+    check_redirect_status(status)
+
+
+@pytest.mark.parametrize("status", [300, 303, 304, 305, 399])
+def test_redirect_status_that_is_refused(status: int) -> None:
+    """A CA follows no other status (Baseline Requirements section 3.2.2.4.19)."""
+    with pytest.raises(RedirectRefused, match=f"with status {status}"):
+        check_redirect_status(status)
+
+
+@pytest.mark.parametrize(
+    ("caa", "expected"),
+    [
+        (NO_CAA, CaaObservation(CaaAnswer.ABSENT)),
+        (
+            CaaLookup("example.com", LookupStatus.FOUND, issue("letsencrypt.org")),
+            CaaObservation(CaaAnswer.ALLOWS, "example.com", ('0 issue "letsencrypt.org"',)),
+        ),
+        (
+            CaaLookup("example.com", LookupStatus.FOUND, issue("a\x1b[31m.com")),
+            CaaObservation(
+                CaaAnswer.FORBIDS,
+                "example.com",
+                ('0 issue "a\N{REPLACEMENT CHARACTER}[31m.com"',),
+                "allows no CA at all; add 'issue \"letsencrypt.org\"'",
+            ),
+        ),
+        (
+            CaaLookup("example.com", LookupStatus.FAILED, detail="SERVFAIL"),
+            CaaObservation(CaaAnswer.UNKNOWN, "example.com", detail="SERVFAIL"),
+        ),
+    ],
+)
+def test_caa_that_is_told(caa: CaaLookup, expected: CaaObservation) -> None:
+    """A verdict tells what CAA says, with its records as text that a terminal does not obey."""
+    assert expected == JUDGE.outcome([at(V4, Finding.GOOD)], caa).caa
+
+
+def test_caa_records_that_are_told_are_bounded() -> None:
+    """However many and long a stranger's records are, sixteen are told, of 200 characters each."""
+    told = JUDGE.outcome([at(V4, Finding.GOOD)], CaaLookup("com", LookupStatus.FOUND, issue(*["x" * 9000] * 64))).caa
+    assert told is not None
+    assert (16, 200) == (len(told.records), told.records[0].count("x"))
+
+
+def test_addresses_that_are_told() -> None:
+    """A verdict tells what happened at each address, and what would have been good; also at those that a CA drops."""
+    lookup = AddressLookup(LookupStatus.FOUND, (V4, ip_address("10.0.0.1")))
+    expected = (
+        Observation("8.8.8.8", "connection-refused", "refuses the connection", "status 200 with the token's body"),
+        Observation(
+            "10.0.0.1", "private-address", "is a private or special-purpose address, which a CA does not connect to", "a public address"
+        ),
+    )
+    assert expected == JUDGE.outcome([Fetch(V4, Finding.REFUSED, "refuses the connection")], NO_CAA, lookup).observations
+
+
+@pytest.mark.parametrize(("name", "good"), [("shop.example.com", True), ("shop.test", True), ("co.uk", False), ("a.local", False)])
+def test_name_itself(name: str, good: bool) -> None:
+    """A public suffix, or a name outside the public DNS, gets no certificate whatever it leads to."""
+    verdict = Judge(DomainName(name), NOW, PUBLIC, LE).name_itself()
+    assert good == (verdict is None)
+    assert verdict is None or ("not-certifiable", True, Actor.CUSTOMER) == summary(verdict)

@@ -1,14 +1,20 @@
--- Takes the lease on a domain and hides it from the schedule while it lasts. Returns the fencing token, 0 when it is not to be had.
+-- Takes the lease on a domain and hides it from the schedule while it lasts. Returns {fencing token, lane}, {} when it is not to be had.
 -- The time is the store's: a worker whose clock is ahead must not hide a domain for longer than its lease.
--- KEYS: domain, lease, due, fence   ARGV: own name, owner, TTL (ms)
+-- KEYS: domain, lease, fence, due sets   ARGV: own name, owner, TTL (ms), time (ms) by which it must be due ('' for any)
 if redis.call('EXISTS', KEYS[1]) == 0 then
-  redis.call('ZREM', KEYS[3], ARGV[1])
-  return 0
+  unschedule(ARGV[1])
+  return {}
 end
-if redis.call('EXISTS', KEYS[2]) == 1 then return 0 end
-local token = redis.call('INCR', KEYS[4])
-local time = redis.call('TIME')
+if redis.call('EXISTS', KEYS[2]) == 1 then return {} end
+local now = now_ms()
+if ARGV[4] ~= '' then
+  -- Whoever read the schedule a while ago must not do again what another has done since.
+  local due = due_ms(ARGV[1])
+  if due == nil or due > math.max(tonumber(ARGV[4]), now) then return {} end
+end
+local lane = lane_of(KEYS[1])
+local token = redis.call('INCR', KEYS[3])
 redis.call('SET', KEYS[2], ARGV[2] .. ':' .. token, 'PX', ARGV[3])
 redis.call('HSET', KEYS[1], 'fence', token)
-redis.call('ZADD', KEYS[3], time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[3], ARGV[1])
-return token
+schedule(KEYS[1], ARGV[1], lane, now + ARGV[3])
+return {token, lane}

@@ -1,6 +1,6 @@
 -- Creates a domain, due at once, unless its name is taken.
--- KEYS: domain, claim, due, names, sequence, changes
--- ARGV: own name, spec, status, now (ms), all names (comma separated), stream length, stale claim that may be removed
+-- KEYS: domain, claim, names, sequence, changes, due sets
+-- ARGV: own name, spec, status, lane, all names (comma separated), stream length, stale claim that may be removed
 local claim = redis.call('GET', KEYS[2])
 if redis.call('EXISTS', KEYS[1]) == 1 then return 'exists' end
 if claim then
@@ -8,9 +8,9 @@ if claim then
   redis.call('DEL', KEYS[2])
 end
 redis.call('HSET', KEYS[1], 'spec', ARGV[2], 'status', ARGV[3], 'revision', 1)
-redis.call('ZADD', KEYS[3], ARGV[4], ARGV[1])
-redis.call('ZADD', KEYS[4], 0, ARGV[1])
-local number = redis.call('INCR', KEYS[5])
-local entry = redis.call('XADD', KEYS[6], 'MAXLEN', '~', ARGV[6], '*', 'q', number, 'n', ARGV[1], 'a', ARGV[5], 'k', 'spec')
-redis.call('PUBLISH', KEYS[6] .. '/spec', table.concat({entry, number, ARGV[1], ARGV[5], 'spec'}, '\n'))
+schedule(KEYS[1], ARGV[1], ARGV[4], now_ms())
+redis.call('ZADD', KEYS[3], 0, ARGV[1])
+local number = redis.call('INCR', KEYS[4])
+local entry = redis.call('XADD', KEYS[5], 'MAXLEN', '~', ARGV[6], '*', 'q', number, 'n', ARGV[1], 'a', ARGV[5], 'k', 'spec')
+redis.call('PUBLISH', KEYS[5] .. '/spec', table.concat({entry, number, ARGV[1], ARGV[5], 'spec'}, '\n'))
 return 'created'

@@ -4,6 +4,7 @@ Unless said otherwise, every coroutine raises `Unavailable` when what is behind 
 datetime in UTC.
 """
 
+from controlplane.core.ports.accounts import AccountRecord, AccountStatus, AccountStore, SealedAccountKey
 from controlplane.core.ports.authority import (
     AcmeError,
     AcmeProblem,
@@ -16,6 +17,8 @@ from controlplane.core.ports.authority import (
 from controlplane.core.ports.changes import ALL_KINDS, ChangeFeed, ChangeKind, ChangesLost, DomainChanged
 from controlplane.core.ports.clock import Clock
 from controlplane.core.ports.domains import DomainStore, Page
+from controlplane.core.ports.lanes import LaneBacklog, LaneStore
+from controlplane.core.ports.limits import BreakerStore, BucketLevels, RateLimits, StoredBreaker
 from controlplane.core.ports.preflight import Preflight, PreflightVerdict
 from controlplane.core.ports.rotation import (
     EnvelopeCounts,
@@ -28,15 +31,18 @@ from controlplane.core.ports.rotation import (
 )
 from controlplane.core.ports.sealing import Opener, PrivateKeyClasses, RecordAuthenticator, Sealer
 from controlplane.core.ports.serving import CertificateStore, Expiries, NoCertificate, TokenRecord, TokenStore
-from controlplane.core.ports.work import AccountRecord, AccountStore, Lease, Work, WorkStore
+from controlplane.core.ports.work import DueDomains, Lease, Work, WorkStore
 
 __all__ = [
     "ALL_KINDS",
     "AccountRecord",
+    "AccountStatus",
     "AccountStore",
     "AcmeError",
     "AcmeProblem",
     "AcmeUnreachable",
+    "BreakerStore",
+    "BucketLevels",
     "CertificateAuthority",
     "CertificateStore",
     "ChangeFeed",
@@ -45,9 +51,12 @@ __all__ = [
     "Clock",
     "DomainChanged",
     "DomainStore",
+    "DueDomains",
     "EnvelopeCounts",
     "EnvelopeStore",
     "Expiries",
+    "LaneBacklog",
+    "LaneStore",
     "Lease",
     "NoCertificate",
     "Opener",
@@ -55,14 +64,17 @@ __all__ = [
     "Preflight",
     "PreflightVerdict",
     "PrivateKeyClasses",
+    "RateLimits",
     "RecordAuthenticator",
     "RemoteAuthorization",
     "RemoteOrder",
     "RenewalInfo",
     "ReplicaReports",
+    "SealedAccountKey",
     "SealedPage",
     "SealedRecord",
     "Sealer",
+    "StoredBreaker",
     "TokenRecord",
     "TokenStore",
     "UnreadableRecord",

@@ -55,7 +55,8 @@ class RenewalInfo:
 class AcmeProblem:
     """A problem document (RFC 7807, RFC 8555 section 6.7), with what HTTP said beside it.
 
-    `status` is the HTTP status, 0 when it came inside another object; `retry_after` in seconds.
+    `status` is the HTTP status, 0 when it came inside another object; `retry_after` in seconds. `instance` is a page for people that the
+    CA names with a `userActionRequired` (RFC 8555 section 7.3.3), empty without one.
     """
 
     type: str
@@ -63,6 +64,7 @@ class AcmeProblem:
     status: int = 0
     retry_after: float | None = None
     subproblems: tuple[tuple[str, "AcmeProblem"], ...] = ()
+    instance: str = ""
 
 
 class AcmeError(Exception):
@@ -76,13 +78,15 @@ class AcmeError(Exception):
 class AcmeUnreachable(Exception):
     """No usable answer: connection refused or cut, a time-out, or a reply that is not ACME (a balancer's 503).
 
-    `sent` is false when the request certainly did not reach the CA. `retry_after` in seconds, if a reply said so.
+    `sent` is false when the request certainly did not reach the CA. `retry_after` in seconds, if a reply said so. `status` is the HTTP
+    status of a reply that is not ACME, 0 when there was none, or none to its end.
     """
 
-    def __init__(self, detail: str, *, sent: bool, retry_after: float | None = None) -> None:
+    def __init__(self, detail: str, *, sent: bool, retry_after: float | None = None, status: int = 0) -> None:
         super().__init__(detail)
         self.sent = sent
         self.retry_after = retry_after
+        self.status = status
 
 
 class CertificateAuthority(Protocol):
@@ -96,6 +100,10 @@ class CertificateAuthority(Protocol):
     @property
     def account_url(self) -> str:
         """The account's URL, as CAA's `accounturi` names it (RFC 8657); empty as long as the account was not needed."""
+        ...
+
+    async def ensure_account(self) -> str:
+        """Opens the account, or registers it when there is none, which every other call does at need; returns its URL."""
         ...
 
     async def profiles(self) -> frozenset[str]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from controlplane.core.managed_domain import Domain, DomainSpec, DomainStatus
+from controlplane.core.managed_domain import Domain, DomainSpec, DomainStatus, Revocation
 from controlplane.core.names import DomainName
 
 
@@ -42,13 +42,28 @@ class DomainStore(Protocol):
         """
         ...
 
-    async def request_renewal(self, name: DomainName, at: datetime, not_before: datetime | None = None) -> Domain:
+    async def request_renewal(self, name: DomainName, at: datetime, not_before: datetime | None = None, *, replacement: str = "") -> Domain:
         """Writes the intent to renew and makes the domain due at once. Publishes a change.
 
         `at` is when it was asked; the renewal may begin at `not_before`, None: at once. A later request replaces an earlier one.
 
+        With `replacement`, the identifier of a replacement, the domain becomes due at `not_before`, and the domain is returned as it is
+        when the intent gives way: see `controlplane.core.domain_intents.with_renewal`.
+
         Raises:
             NotFound: no such domain.
+        """
+        ...
+
+    async def request_revocation(self, name: DomainName, revocation: Revocation) -> Domain:
+        """Writes the intent to revoke a certificate and makes the domain due at once. Publishes a change.
+
+        The same request again changes nothing but that the domain is due at once, and not even that when it was carried out. Another
+        reason for the same certificate is another request. Whether the domain has the certificate is not checked.
+
+        Raises:
+            NotFound: no such domain.
+            FailedPrecondition: another certificate of the domain is being revoked.
         """
         ...
 

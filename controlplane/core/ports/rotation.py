@@ -12,7 +12,8 @@ from controlplane.core.sealing import Envelope, Scheme, SealContext
 class SealedRecord:
     """A stored record that holds an envelope.
 
-    `place` is what it is: `certificate`, `previous`, `order` or `account`; `owner` is the domain, or the directory URL of an account.
+    `place` is what it is: `certificate`, `previous`, `order`, `account` or `account-successor`; `owner` is the domain, or the directory URL
+    of an account.
     `stored` are its bytes as read.
     """
 

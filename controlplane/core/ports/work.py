@@ -1,24 +1,28 @@
-"""What a worker reads and writes under its lease, and the ACME account."""
+"""What a worker reads and writes under its lease."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
 from controlplane.core.certificate import CertificateRecord
+from controlplane.core.lane import Lane
 from controlplane.core.managed_domain import Domain, DomainStatus
 from controlplane.core.names import DomainName
 from controlplane.core.order import OrderRecord
-from controlplane.core.sealing import Envelope
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right of one worker to write a domain's status. `token` is the fencing token: it only ever grows."""
+    """The right of one worker to write a domain's status.
+
+    `token` is the fencing token: it only ever grows. `lane` is where the domain waited.
+    """
 
     name: DomainName
     owner: str
     token: int
+    lane: Lane
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,18 @@ class Work:
     certificate: CertificateRecord | None
 
 
+@dataclass(frozen=True, slots=True)
+class DueDomains:
+    """A look at the schedule.
+
+    `ready` are the domains that are due, by lane, the longest due first; `next_due_time` is the earliest due time that is still to come, in
+    the lanes that were asked for: None when there is none, or when so much is due that the look did not reach it.
+    """
+
+    ready: Mapping[Lane, Sequence[DomainName]]
+    next_due_time: datetime | None
+
+
 class WorkStore(Protocol):
     """The worker's side of the store.
 
@@ -37,20 +53,20 @@ class WorkStore(Protocol):
     was deleted.
     """
 
-    async def due(self, now: datetime, limit: int) -> Sequence[DomainName]:
-        """Returns up to `limit` domains whose due time has come and that nobody leases, the longest due first."""
+    async def due(self, now: datetime, limits: Mapping[Lane, int]) -> DueDomains:
+        """Returns domains whose due time has come and that nobody leases, up to a number in each lane that is asked for."""
         ...
 
-    async def next_due(self) -> datetime | None:
-        """Returns the earliest due time of all, or None."""
-        ...
+    async def acquire(self, name: DomainName, owner: str, ttl: timedelta, *, due_by: datetime | None = None) -> Lease | None:
+        """Takes the lease if it is free and the domain exists, else returns None. Hides the domain from `due` for `ttl`.
 
-    async def acquire(self, name: DomainName, owner: str, ttl: timedelta) -> Lease | None:
-        """Takes the lease if it is free and the domain exists, else returns None. Hides the domain from `due` for `ttl`."""
+        With `due_by` it is taken only if it is due by then, or by the store's clock: whoever read the schedule a while ago does not do
+        again what another has done since.
+        """
         ...
 
     async def extend(self, lease: Lease, ttl: timedelta) -> None:
-        """Prolongs the lease."""
+        """Prolongs the lease. A due time that was saved under it stays."""
         ...
 
     async def release(self, lease: Lease) -> None:
@@ -65,10 +81,11 @@ class WorkStore(Protocol):
         """
         ...
 
-    async def save_status(self, lease: Lease, status: DomainStatus, due: datetime | None) -> None:
-        """Writes the status and the next due time (None: never by itself) and publishes a change.
+    async def save_status(self, lease: Lease, status: DomainStatus, due: datetime | None, lane: Lane | None = None) -> None:
+        """Writes the status, the next due time (None: never by itself) and the lane to wait in (None: as before), and publishes a change.
 
-        A renewal request written by the API since `load` keeps the domain due at once, whatever `due` says.
+        A request written by the API since `load` keeps the domain due at once and in the lane that goes with the request, whatever
+        `due` and `lane` say.
         """
         ...
 
@@ -77,46 +94,13 @@ class WorkStore(Protocol):
         ...
 
     async def save_certificate(
-        self, lease: Lease, certificate: CertificateRecord, status: DomainStatus, due: datetime | None
+        self, lease: Lease, certificate: CertificateRecord, status: DomainStatus, due: datetime | None, lane: Lane = Lane.RENEWAL
     ) -> CertificateRecord:
-        """Puts a certificate in force: one write of certificate, status, due time, expiry index and change event, removing the order.
+        """Puts a certificate in force: one write of certificate, status, due time and lane, expiry index and change event.
+
+        It removes the order.
 
         The record's generation is set by the store; the record as stored is returned. The certificate before it stays as the
         previous one.
         """
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class AccountRecord:
-    """An ACME account; the key is sealed to an `account` recipient key. `account_url` is empty until the CA has answered."""
-
-    directory_url: str
-    account_url: str
-    sealed_account_key: Envelope
-    spki_digest: bytes
-    create_time: datetime
-
-
-class AccountStore(Protocol):
-    """ACME accounts, one a directory URL."""
-
-    async def get(self, directory_url: str) -> AccountRecord | None:
-        """Returns the authentic account record, or None.
-
-        Raises:
-            RecordRejected: there is one, but it is not authentic.
-        """
-        ...
-
-    async def create(self, record: AccountRecord) -> AccountRecord:
-        """Writes the record unless there is one already; returns the one that is stored."""
-        ...
-
-    async def set_url(self, directory_url: str, account_url: str) -> None:
-        """Completes the record with the account's URL."""
-        ...
-
-    async def forget(self, directory_url: str) -> bool:
-        """Removes the record: an operator's explicit act. Returns whether there was one."""
         ...

@@ -22,36 +22,41 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from controlplane.api.certplane.v1 import check_pb2 as certplane_dot_v1_dot_check__pb2
 from controlplane.api.certplane.v1 import domain_pb2 as certplane_dot_v1_dot_domain__pb2
 from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!certplane/v1/domain_service.proto\x12\x0c\x63\x65rtplane.v1\x1a\x19\x63\x65rtplane/v1/domain.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"b\n\x13\x43reateDomainRequest\x12\x11\n\tdomain_id\x18\x01 \x01(\t\x12$\n\x06\x64omain\x18\x02 \x01(\x0b\x32\x14.certplane.v1.Domain\x12\x12\n\nrequest_id\x18\x03 \x01(\t\" \n\x10GetDomainRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"K\n\x12ListDomainsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x03 \x01(\t\"U\n\x13ListDomainsResponse\x12%\n\x07\x64omains\x18\x01 \x03(\x0b\x32\x14.certplane.v1.Domain\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"1\n\x13\x44\x65leteDomainRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\"R\n\x12RenewDomainRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12.\n\nnot_before\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\":\n\x13WatchDomainsRequest\x12\r\n\x05names\x18\x01 \x03(\t\x12\x14\n\x0cresume_token\x18\x02 \x01(\t\"\xbf\x01\n\x14WatchDomainsResponse\x12&\n\x06\x64omain\x18\x01 \x01(\x0b\x32\x14.certplane.v1.DomainH\x00\x12\x11\n\x07\x64\x65leted\x18\x02 \x01(\tH\x00\x12;\n\x11snapshot_complete\x18\x05 \x01(\x0b\x32\x1e.certplane.v1.SnapshotCompleteH\x00\x12\x10\n\x08snapshot\x18\x03 \x01(\x08\x12\x14\n\x0cresume_token\x18\x04 \x01(\tB\x07\n\x05\x65vent\"\x12\n\x10SnapshotComplete2\xda\x03\n\rDomainService\x12G\n\x0c\x43reateDomain\x12!.certplane.v1.CreateDomainRequest\x1a\x14.certplane.v1.Domain\x12\x41\n\tGetDomain\x12\x1e.certplane.v1.GetDomainRequest\x1a\x14.certplane.v1.Domain\x12R\n\x0bListDomains\x12 .certplane.v1.ListDomainsRequest\x1a!.certplane.v1.ListDomainsResponse\x12I\n\x0c\x44\x65leteDomain\x12!.certplane.v1.DeleteDomainRequest\x1a\x16.google.protobuf.Empty\x12\x45\n\x0bRenewDomain\x12 .certplane.v1.RenewDomainRequest\x1a\x14.certplane.v1.Domain\x12W\n\x0cWatchDomains\x12!.certplane.v1.WatchDomainsRequest\x1a\".certplane.v1.WatchDomainsResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!certplane/v1/domain_service.proto\x12\x0c\x63\x65rtplane.v1\x1a\x18\x63\x65rtplane/v1/check.proto\x1a\x19\x63\x65rtplane/v1/domain.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"b\n\x13\x43reateDomainRequest\x12\x11\n\tdomain_id\x18\x01 \x01(\t\x12$\n\x06\x64omain\x18\x02 \x01(\x0b\x32\x14.certplane.v1.Domain\x12\x12\n\nrequest_id\x18\x03 \x01(\t\" \n\x10GetDomainRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"K\n\x12ListDomainsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x03 \x01(\t\"U\n\x13ListDomainsResponse\x12%\n\x07\x64omains\x18\x01 \x03(\x0b\x32\x14.certplane.v1.Domain\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"1\n\x13\x44\x65leteDomainRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\"R\n\x12RenewDomainRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12.\n\nnot_before\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"[\n\x12\x43heckDomainRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tdomain_id\x18\x02 \x01(\t\x12$\n\x06\x64omain\x18\x03 \x01(\x0b\x32\x14.certplane.v1.Domain\"r\n\x13\x43heckDomainResponse\x12+\n\x08verdicts\x18\x01 \x03(\x0b\x32\x19.certplane.v1.NameVerdict\x12.\n\ncheck_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\":\n\x13WatchDomainsRequest\x12\r\n\x05names\x18\x01 \x03(\t\x12\x14\n\x0cresume_token\x18\x02 \x01(\t\"\xbf\x01\n\x14WatchDomainsResponse\x12&\n\x06\x64omain\x18\x01 \x01(\x0b\x32\x14.certplane.v1.DomainH\x00\x12\x11\n\x07\x64\x65leted\x18\x02 \x01(\tH\x00\x12;\n\x11snapshot_complete\x18\x05 \x01(\x0b\x32\x1e.certplane.v1.SnapshotCompleteH\x00\x12\x10\n\x08snapshot\x18\x03 \x01(\x08\x12\x14\n\x0cresume_token\x18\x04 \x01(\tB\x07\n\x05\x65vent\"\x12\n\x10SnapshotComplete2\xae\x04\n\rDomainService\x12G\n\x0c\x43reateDomain\x12!.certplane.v1.CreateDomainRequest\x1a\x14.certplane.v1.Domain\x12\x41\n\tGetDomain\x12\x1e.certplane.v1.GetDomainRequest\x1a\x14.certplane.v1.Domain\x12R\n\x0bListDomains\x12 .certplane.v1.ListDomainsRequest\x1a!.certplane.v1.ListDomainsResponse\x12I\n\x0c\x44\x65leteDomain\x12!.certplane.v1.DeleteDomainRequest\x1a\x16.google.protobuf.Empty\x12\x45\n\x0bRenewDomain\x12 .certplane.v1.RenewDomainRequest\x1a\x14.certplane.v1.Domain\x12R\n\x0b\x43heckDomain\x12 .certplane.v1.CheckDomainRequest\x1a!.certplane.v1.CheckDomainResponse\x12W\n\x0cWatchDomains\x12!.certplane.v1.WatchDomainsRequest\x1a\".certplane.v1.WatchDomainsResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'certplane.v1.domain_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CREATEDOMAINREQUEST']._serialized_start=140
-  _globals['_CREATEDOMAINREQUEST']._serialized_end=238
-  _globals['_GETDOMAINREQUEST']._serialized_start=240
-  _globals['_GETDOMAINREQUEST']._serialized_end=272
-  _globals['_LISTDOMAINSREQUEST']._serialized_start=274
-  _globals['_LISTDOMAINSREQUEST']._serialized_end=349
-  _globals['_LISTDOMAINSRESPONSE']._serialized_start=351
-  _globals['_LISTDOMAINSRESPONSE']._serialized_end=436
-  _globals['_DELETEDOMAINREQUEST']._serialized_start=438
-  _globals['_DELETEDOMAINREQUEST']._serialized_end=487
-  _globals['_RENEWDOMAINREQUEST']._serialized_start=489
-  _globals['_RENEWDOMAINREQUEST']._serialized_end=571
-  _globals['_WATCHDOMAINSREQUEST']._serialized_start=573
-  _globals['_WATCHDOMAINSREQUEST']._serialized_end=631
-  _globals['_WATCHDOMAINSRESPONSE']._serialized_start=634
-  _globals['_WATCHDOMAINSRESPONSE']._serialized_end=825
-  _globals['_SNAPSHOTCOMPLETE']._serialized_start=827
-  _globals['_SNAPSHOTCOMPLETE']._serialized_end=845
-  _globals['_DOMAINSERVICE']._serialized_start=848
-  _globals['_DOMAINSERVICE']._serialized_end=1322
+  _globals['_CREATEDOMAINREQUEST']._serialized_start=166
+  _globals['_CREATEDOMAINREQUEST']._serialized_end=264
+  _globals['_GETDOMAINREQUEST']._serialized_start=266
+  _globals['_GETDOMAINREQUEST']._serialized_end=298
+  _globals['_LISTDOMAINSREQUEST']._serialized_start=300
+  _globals['_LISTDOMAINSREQUEST']._serialized_end=375
+  _globals['_LISTDOMAINSRESPONSE']._serialized_start=377
+  _globals['_LISTDOMAINSRESPONSE']._serialized_end=462
+  _globals['_DELETEDOMAINREQUEST']._serialized_start=464
+  _globals['_DELETEDOMAINREQUEST']._serialized_end=513
+  _globals['_RENEWDOMAINREQUEST']._serialized_start=515
+  _globals['_RENEWDOMAINREQUEST']._serialized_end=597
+  _globals['_CHECKDOMAINREQUEST']._serialized_start=599
+  _globals['_CHECKDOMAINREQUEST']._serialized_end=690
+  _globals['_CHECKDOMAINRESPONSE']._serialized_start=692
+  _globals['_CHECKDOMAINRESPONSE']._serialized_end=806
+  _globals['_WATCHDOMAINSREQUEST']._serialized_start=808
+  _globals['_WATCHDOMAINSREQUEST']._serialized_end=866
+  _globals['_WATCHDOMAINSRESPONSE']._serialized_start=869
+  _globals['_WATCHDOMAINSRESPONSE']._serialized_end=1060
+  _globals['_SNAPSHOTCOMPLETE']._serialized_start=1062
+  _globals['_SNAPSHOTCOMPLETE']._serialized_end=1080
+  _globals['_DOMAINSERVICE']._serialized_start=1083
+  _globals['_DOMAINSERVICE']._serialized_end=1641
 # @@protoc_insertion_point(module_scope)

@@ -1,5 +1,6 @@
 import datetime
 
+from controlplane.api.certplane.v1 import check_pb2 as _check_pb2
 from controlplane.api.certplane.v1 import domain_pb2 as _domain_pb2
 from google.protobuf import empty_pb2 as _empty_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -60,6 +61,24 @@ class RenewDomainRequest(_message.Message):
     name: str
     not_before: _timestamp_pb2.Timestamp
     def __init__(self, name: _Optional[str] = ..., not_before: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class CheckDomainRequest(_message.Message):
+    __slots__ = ("name", "domain_id", "domain")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    DOMAIN_ID_FIELD_NUMBER: _ClassVar[int]
+    DOMAIN_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    domain_id: str
+    domain: _domain_pb2.Domain
+    def __init__(self, name: _Optional[str] = ..., domain_id: _Optional[str] = ..., domain: _Optional[_Union[_domain_pb2.Domain, _Mapping]] = ...) -> None: ...
+
+class CheckDomainResponse(_message.Message):
+    __slots__ = ("verdicts", "check_time")
+    VERDICTS_FIELD_NUMBER: _ClassVar[int]
+    CHECK_TIME_FIELD_NUMBER: _ClassVar[int]
+    verdicts: _containers.RepeatedCompositeFieldContainer[_check_pb2.NameVerdict]
+    check_time: _timestamp_pb2.Timestamp
+    def __init__(self, verdicts: _Optional[_Iterable[_Union[_check_pb2.NameVerdict, _Mapping]]] = ..., check_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class WatchDomainsRequest(_message.Message):
     __slots__ = ("names", "resume_token")

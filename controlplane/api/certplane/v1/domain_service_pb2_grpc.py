@@ -66,6 +66,11 @@ class DomainServiceStub:
                 request_serializer=certplane_dot_v1_dot_domain__service__pb2.RenewDomainRequest.SerializeToString,
                 response_deserializer=certplane_dot_v1_dot_domain__pb2.Domain.FromString,
                 _registered_method=True)
+        self.CheckDomain = channel.unary_unary(
+                '/certplane.v1.DomainService/CheckDomain',
+                request_serializer=certplane_dot_v1_dot_domain__service__pb2.CheckDomainRequest.SerializeToString,
+                response_deserializer=certplane_dot_v1_dot_domain__service__pb2.CheckDomainResponse.FromString,
+                _registered_method=True)
         self.WatchDomains = channel.unary_stream(
                 '/certplane.v1.DomainService/WatchDomains',
                 request_serializer=certplane_dot_v1_dot_domain__service__pb2.WatchDomainsRequest.SerializeToString,
@@ -116,6 +121,15 @@ class DomainServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CheckDomain(self, request, context):
+        """Checks whether a CA would reach this service at a domain's names, spends no order and changes nothing. The domain need not exist.
+        A worker carries it out within 15 seconds; checks of the same names at the same time are one. DEADLINE_EXCEEDED: it took longer than
+        the caller waits; UNAVAILABLE: no worker runs; RESOURCE_EXHAUSTED: too many checks wait.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WatchDomains(self, request, context):
         """Sends every domain once (a snapshot), then each change as it happens, until the caller goes.
         """
@@ -150,6 +164,11 @@ def add_DomainServiceServicer_to_server(servicer, server):
                     servicer.RenewDomain,
                     request_deserializer=certplane_dot_v1_dot_domain__service__pb2.RenewDomainRequest.FromString,
                     response_serializer=certplane_dot_v1_dot_domain__pb2.Domain.SerializeToString,
+            ),
+            'CheckDomain': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckDomain,
+                    request_deserializer=certplane_dot_v1_dot_domain__service__pb2.CheckDomainRequest.FromString,
+                    response_serializer=certplane_dot_v1_dot_domain__service__pb2.CheckDomainResponse.SerializeToString,
             ),
             'WatchDomains': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchDomains,
@@ -297,6 +316,33 @@ class DomainService:
             '/certplane.v1.DomainService/RenewDomain',
             certplane_dot_v1_dot_domain__service__pb2.RenewDomainRequest.SerializeToString,
             certplane_dot_v1_dot_domain__pb2.Domain.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckDomain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/certplane.v1.DomainService/CheckDomain',
+            certplane_dot_v1_dot_domain__service__pb2.CheckDomainRequest.SerializeToString,
+            certplane_dot_v1_dot_domain__service__pb2.CheckDomainResponse.FromString,
             options,
             channel_credentials,
             insecure,

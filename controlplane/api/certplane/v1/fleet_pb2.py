@@ -22,24 +22,33 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x63\x65rtplane/v1/fleet.proto\x12\x0c\x63\x65rtplane.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x94\x03\n\x04Node\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x0f\n\x07\x63luster\x18\x03 \x01(\t\x12\x11\n\tconnected\x18\x04 \x01(\x08\x12\x30\n\x0c\x63onnect_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0elast_seen_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08replicas\x18\x07 \x03(\t\x12\x12\n\nidentities\x18\x08 \x03(\t\x12\x10\n\x08variants\x18\t \x03(\t\x12\x14\n\x0csecrets_held\x18\n \x01(\x05\x12\x0c\n\x04\x61\x63ks\x18\x0b \x01(\x05\x12\r\n\x05nacks\x18\x0c \x01(\x05\x12\x34\n\x0frefused_secrets\x18\r \x03(\x0b\x32\x1b.certplane.v1.RefusedSecret\x12\x0f\n\x07streams\x18\x0e \x01(\x05\x12\x31\n\x0b\x63onnections\x18\x0f \x03(\x0b\x32\x1c.certplane.v1.NodeConnection\"\xab\x01\n\x0eNodeConnection\x12\x0f\n\x07replica\x18\x01 \x01(\t\x12\x0f\n\x07variant\x18\x02 \x01(\t\x12\x12\n\nidentities\x18\x03 \x03(\t\x12\x30\n\x0c\x63onnect_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0csecrets_held\x18\x05 \x01(\x05\x12\x0c\n\x04\x61\x63ks\x18\x06 \x01(\x05\x12\r\n\x05nacks\x18\x07 \x01(\x05\"?\n\rRefusedSecret\x12\x0e\n\x06secret\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\r\n\x05\x65rror\x18\x03 \x01(\t\"*\n\nNodeSecret\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06secret\x18\x02 \x01(\t\"\xd7\x01\n\x07Replica\x12\x0f\n\x07replica\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0elast_seen_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0f\x63onnected_nodes\x18\x04 \x01(\x05\x12\x0f\n\x07streams\x18\x05 \x01(\x05\x12\x14\n\x0csecrets_held\x18\x06 \x01(\x05\x12\x17\n\x0frefused_secrets\x18\x07 \x01(\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x63\x65rtplane/v1/fleet.proto\x12\x0c\x63\x65rtplane.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x94\x03\n\x04Node\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x0f\n\x07\x63luster\x18\x03 \x01(\t\x12\x11\n\tconnected\x18\x04 \x01(\x08\x12\x30\n\x0c\x63onnect_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0elast_seen_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08replicas\x18\x07 \x03(\t\x12\x12\n\nidentities\x18\x08 \x03(\t\x12\x10\n\x08variants\x18\t \x03(\t\x12\x14\n\x0csecrets_held\x18\n \x01(\x05\x12\x0c\n\x04\x61\x63ks\x18\x0b \x01(\x05\x12\r\n\x05nacks\x18\x0c \x01(\x05\x12\x34\n\x0frefused_secrets\x18\r \x03(\x0b\x32\x1b.certplane.v1.RefusedSecret\x12\x0f\n\x07streams\x18\x0e \x01(\x05\x12\x31\n\x0b\x63onnections\x18\x0f \x03(\x0b\x32\x1c.certplane.v1.NodeConnection\"\xab\x01\n\x0eNodeConnection\x12\x0f\n\x07replica\x18\x01 \x01(\t\x12\x0f\n\x07variant\x18\x02 \x01(\t\x12\x12\n\nidentities\x18\x03 \x03(\t\x12\x30\n\x0c\x63onnect_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0csecrets_held\x18\x05 \x01(\x05\x12\x0c\n\x04\x61\x63ks\x18\x06 \x01(\x05\x12\r\n\x05nacks\x18\x07 \x01(\x05\"?\n\rRefusedSecret\x12\x0e\n\x06secret\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\r\n\x05\x65rror\x18\x03 \x01(\t\"*\n\nNodeSecret\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06secret\x18\x02 \x01(\t\"\xd7\x01\n\x07Replica\x12\x0f\n\x07replica\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0elast_seen_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0f\x63onnected_nodes\x18\x04 \x01(\x05\x12\x0f\n\x07streams\x18\x05 \x01(\x05\x12\x14\n\x0csecrets_held\x18\x06 \x01(\x05\x12\x17\n\x0frefused_secrets\x18\x07 \x01(\x05\"\x9d\x01\n\x04Lane\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03\x64ue\x18\x02 \x01(\x05\x12.\n\x0boldest_wait\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\x0e\x65stimated_wait\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x17\n\x0f\x64ue_within_hour\x18\x05 \x01(\x05\"\xa3\x04\n\x14\x43\x65rtificateAuthority\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rdirectory_url\x18\x02 \x01(\t\x12\x13\n\x0b\x61\x63\x63ount_url\x18\x03 \x01(\t\x12\x46\n\rbreaker_state\x18\x04 \x01(\x0e\x32/.certplane.v1.CertificateAuthority.BreakerState\x12\x36\n\x12\x62reaker_until_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1f\n\x12new_orders_allowed\x18\x06 \x01(\x03H\x00\x88\x01\x01\x12\x31\n\x0eorder_interval\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x37\n\x06limits\x18\x08 \x03(\x0b\x32\'.certplane.v1.CertificateAuthorityLimit\x12/\n\x0breport_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"|\n\x0c\x42reakerState\x12\x1d\n\x19\x42REAKER_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x42REAKER_STATE_CLOSED\x10\x01\x12\x16\n\x12\x42REAKER_STATE_OPEN\x10\x02\x12\x1b\n\x17\x42REAKER_STATE_HALF_OPEN\x10\x03\x42\x15\n\x13_new_orders_allowed\"\xb5\x01\n\x19\x43\x65rtificateAuthorityLimit\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tavailable\x18\x02 \x01(\x03\x12\x10\n\x08\x63\x61pacity\x18\x03 \x01(\x03\x12-\n\tfull_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x36\n\x12\x62locked_until_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestampb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'certplane.v1.fleet_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_NODE']._serialized_start=76
-  _globals['_NODE']._serialized_end=480
-  _globals['_NODECONNECTION']._serialized_start=483
-  _globals['_NODECONNECTION']._serialized_end=654
-  _globals['_REFUSEDSECRET']._serialized_start=656
-  _globals['_REFUSEDSECRET']._serialized_end=719
-  _globals['_NODESECRET']._serialized_start=721
-  _globals['_NODESECRET']._serialized_end=763
-  _globals['_REPLICA']._serialized_start=766
-  _globals['_REPLICA']._serialized_end=981
+  _globals['_NODE']._serialized_start=108
+  _globals['_NODE']._serialized_end=512
+  _globals['_NODECONNECTION']._serialized_start=515
+  _globals['_NODECONNECTION']._serialized_end=686
+  _globals['_REFUSEDSECRET']._serialized_start=688
+  _globals['_REFUSEDSECRET']._serialized_end=751
+  _globals['_NODESECRET']._serialized_start=753
+  _globals['_NODESECRET']._serialized_end=795
+  _globals['_REPLICA']._serialized_start=798
+  _globals['_REPLICA']._serialized_end=1013
+  _globals['_LANE']._serialized_start=1016
+  _globals['_LANE']._serialized_end=1173
+  _globals['_CERTIFICATEAUTHORITY']._serialized_start=1176
+  _globals['_CERTIFICATEAUTHORITY']._serialized_end=1723
+  _globals['_CERTIFICATEAUTHORITY_BREAKERSTATE']._serialized_start=1576
+  _globals['_CERTIFICATEAUTHORITY_BREAKERSTATE']._serialized_end=1700
+  _globals['_CERTIFICATEAUTHORITYLIMIT']._serialized_start=1726
+  _globals['_CERTIFICATEAUTHORITYLIMIT']._serialized_end=1907
 # @@protoc_insertion_point(module_scope)

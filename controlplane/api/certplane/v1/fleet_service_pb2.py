@@ -23,29 +23,41 @@ _sym_db = _symbol_database.Default()
 
 
 from controlplane.api.certplane.v1 import fleet_pb2 as certplane_dot_v1_dot_fleet__pb2
+from controlplane.api.certplane.v1 import replacement_pb2 as certplane_dot_v1_dot_replacement__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n certplane/v1/fleet_service.proto\x12\x0c\x63\x65rtplane.v1\x1a\x18\x63\x65rtplane/v1/fleet.proto\"9\n\x10ListNodesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"O\n\x11ListNodesResponse\x12!\n\x05nodes\x18\x01 \x03(\x0b\x32\x12.certplane.v1.Node\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1e\n\x0eGetNodeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"O\n\x16ListNodeSecretsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"]\n\x17ListNodeSecretsResponse\x12)\n\x07secrets\x18\x01 \x03(\x0b\x32\x18.certplane.v1.NodeSecret\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x17\n\x15GetFleetStatusRequest\"\x89\x01\n\x16GetFleetStatusResponse\x12\'\n\x08replicas\x18\x01 \x03(\x0b\x32\x15.certplane.v1.Replica\x12\x17\n\x0f\x63onnected_nodes\x18\x02 \x01(\x05\x12\x14\n\x0csecrets_held\x18\x03 \x01(\x05\x12\x17\n\x0frefused_secrets\x18\x04 \x01(\x05\x32\xd6\x02\n\x0c\x46leetService\x12L\n\tListNodes\x12\x1e.certplane.v1.ListNodesRequest\x1a\x1f.certplane.v1.ListNodesResponse\x12;\n\x07GetNode\x12\x1c.certplane.v1.GetNodeRequest\x1a\x12.certplane.v1.Node\x12^\n\x0fListNodeSecrets\x12$.certplane.v1.ListNodeSecretsRequest\x1a%.certplane.v1.ListNodeSecretsResponse\x12[\n\x0eGetFleetStatus\x12#.certplane.v1.GetFleetStatusRequest\x1a$.certplane.v1.GetFleetStatusResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n certplane/v1/fleet_service.proto\x12\x0c\x63\x65rtplane.v1\x1a\x18\x63\x65rtplane/v1/fleet.proto\x1a\x1e\x63\x65rtplane/v1/replacement.proto\x1a\x1egoogle/protobuf/duration.proto\"9\n\x10ListNodesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"O\n\x11ListNodesResponse\x12!\n\x05nodes\x18\x01 \x03(\x0b\x32\x12.certplane.v1.Node\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1e\n\x0eGetNodeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"O\n\x16ListNodeSecretsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"]\n\x17ListNodeSecretsResponse\x12)\n\x07secrets\x18\x01 \x03(\x0b\x32\x18.certplane.v1.NodeSecret\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x17\n\x15GetFleetStatusRequest\"\xf1\x01\n\x16GetFleetStatusResponse\x12\'\n\x08replicas\x18\x01 \x03(\x0b\x32\x15.certplane.v1.Replica\x12\x17\n\x0f\x63onnected_nodes\x18\x02 \x01(\x05\x12\x14\n\x0csecrets_held\x18\x03 \x01(\x05\x12\x17\n\x0frefused_secrets\x18\x04 \x01(\x05\x12!\n\x05lanes\x18\x05 \x03(\x0b\x32\x12.certplane.v1.Lane\x12\x43\n\x17\x63\x65rtificate_authorities\x18\x06 \x03(\x0b\x32\".certplane.v1.CertificateAuthority\"\x8a\x01\n\x1aReplaceCertificatesRequest\x12\x0e\n\x06\x66ilter\x18\x01 \x01(\t\x12\x0f\n\x07\x64ry_run\x18\x02 \x01(\x08\x12\'\n\x04over\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x12\n\nrequest_id\x18\x05 \x01(\t\"%\n\x15GetReplacementRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"@\n\x17ListReplacementsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"d\n\x18ListReplacementsResponse\x12/\n\x0creplacements\x18\x01 \x03(\x0b\x32\x19.certplane.v1.Replacement\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"&\n\x16StopReplacementRequest\x12\x0c\n\x04name\x18\x01 \x01(\t2\xbb\x05\n\x0c\x46leetService\x12L\n\tListNodes\x12\x1e.certplane.v1.ListNodesRequest\x1a\x1f.certplane.v1.ListNodesResponse\x12;\n\x07GetNode\x12\x1c.certplane.v1.GetNodeRequest\x1a\x12.certplane.v1.Node\x12^\n\x0fListNodeSecrets\x12$.certplane.v1.ListNodeSecretsRequest\x1a%.certplane.v1.ListNodeSecretsResponse\x12[\n\x0eGetFleetStatus\x12#.certplane.v1.GetFleetStatusRequest\x1a$.certplane.v1.GetFleetStatusResponse\x12Z\n\x13ReplaceCertificates\x12(.certplane.v1.ReplaceCertificatesRequest\x1a\x19.certplane.v1.Replacement\x12P\n\x0eGetReplacement\x12#.certplane.v1.GetReplacementRequest\x1a\x19.certplane.v1.Replacement\x12\x61\n\x10ListReplacements\x12%.certplane.v1.ListReplacementsRequest\x1a&.certplane.v1.ListReplacementsResponse\x12R\n\x0fStopReplacement\x12$.certplane.v1.StopReplacementRequest\x1a\x19.certplane.v1.Replacementb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'certplane.v1.fleet_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LISTNODESREQUEST']._serialized_start=76
-  _globals['_LISTNODESREQUEST']._serialized_end=133
-  _globals['_LISTNODESRESPONSE']._serialized_start=135
-  _globals['_LISTNODESRESPONSE']._serialized_end=214
-  _globals['_GETNODEREQUEST']._serialized_start=216
-  _globals['_GETNODEREQUEST']._serialized_end=246
-  _globals['_LISTNODESECRETSREQUEST']._serialized_start=248
-  _globals['_LISTNODESECRETSREQUEST']._serialized_end=327
-  _globals['_LISTNODESECRETSRESPONSE']._serialized_start=329
-  _globals['_LISTNODESECRETSRESPONSE']._serialized_end=422
-  _globals['_GETFLEETSTATUSREQUEST']._serialized_start=424
-  _globals['_GETFLEETSTATUSREQUEST']._serialized_end=447
-  _globals['_GETFLEETSTATUSRESPONSE']._serialized_start=450
-  _globals['_GETFLEETSTATUSRESPONSE']._serialized_end=587
-  _globals['_FLEETSERVICE']._serialized_start=590
-  _globals['_FLEETSERVICE']._serialized_end=932
+  _globals['_LISTNODESREQUEST']._serialized_start=140
+  _globals['_LISTNODESREQUEST']._serialized_end=197
+  _globals['_LISTNODESRESPONSE']._serialized_start=199
+  _globals['_LISTNODESRESPONSE']._serialized_end=278
+  _globals['_GETNODEREQUEST']._serialized_start=280
+  _globals['_GETNODEREQUEST']._serialized_end=310
+  _globals['_LISTNODESECRETSREQUEST']._serialized_start=312
+  _globals['_LISTNODESECRETSREQUEST']._serialized_end=391
+  _globals['_LISTNODESECRETSRESPONSE']._serialized_start=393
+  _globals['_LISTNODESECRETSRESPONSE']._serialized_end=486
+  _globals['_GETFLEETSTATUSREQUEST']._serialized_start=488
+  _globals['_GETFLEETSTATUSREQUEST']._serialized_end=511
+  _globals['_GETFLEETSTATUSRESPONSE']._serialized_start=514
+  _globals['_GETFLEETSTATUSRESPONSE']._serialized_end=755
+  _globals['_REPLACECERTIFICATESREQUEST']._serialized_start=758
+  _globals['_REPLACECERTIFICATESREQUEST']._serialized_end=896
+  _globals['_GETREPLACEMENTREQUEST']._serialized_start=898
+  _globals['_GETREPLACEMENTREQUEST']._serialized_end=935
+  _globals['_LISTREPLACEMENTSREQUEST']._serialized_start=937
+  _globals['_LISTREPLACEMENTSREQUEST']._serialized_end=1001
+  _globals['_LISTREPLACEMENTSRESPONSE']._serialized_start=1003
+  _globals['_LISTREPLACEMENTSRESPONSE']._serialized_end=1103
+  _globals['_STOPREPLACEMENTREQUEST']._serialized_start=1105
+  _globals['_STOPREPLACEMENTREQUEST']._serialized_end=1143
+  _globals['_FLEETSERVICE']._serialized_start=1146
+  _globals['_FLEETSERVICE']._serialized_end=1845
 # @@protoc_insertion_point(module_scope)

@@ -5,6 +5,7 @@ import warnings
 
 from controlplane.api.certplane.v1 import fleet_pb2 as certplane_dot_v1_dot_fleet__pb2
 from controlplane.api.certplane.v1 import fleet_service_pb2 as certplane_dot_v1_dot_fleet__service__pb2
+from controlplane.api.certplane.v1 import replacement_pb2 as certplane_dot_v1_dot_replacement__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -60,6 +61,26 @@ class FleetServiceStub:
                 request_serializer=certplane_dot_v1_dot_fleet__service__pb2.GetFleetStatusRequest.SerializeToString,
                 response_deserializer=certplane_dot_v1_dot_fleet__service__pb2.GetFleetStatusResponse.FromString,
                 _registered_method=True)
+        self.ReplaceCertificates = channel.unary_unary(
+                '/certplane.v1.FleetService/ReplaceCertificates',
+                request_serializer=certplane_dot_v1_dot_fleet__service__pb2.ReplaceCertificatesRequest.SerializeToString,
+                response_deserializer=certplane_dot_v1_dot_replacement__pb2.Replacement.FromString,
+                _registered_method=True)
+        self.GetReplacement = channel.unary_unary(
+                '/certplane.v1.FleetService/GetReplacement',
+                request_serializer=certplane_dot_v1_dot_fleet__service__pb2.GetReplacementRequest.SerializeToString,
+                response_deserializer=certplane_dot_v1_dot_replacement__pb2.Replacement.FromString,
+                _registered_method=True)
+        self.ListReplacements = channel.unary_unary(
+                '/certplane.v1.FleetService/ListReplacements',
+                request_serializer=certplane_dot_v1_dot_fleet__service__pb2.ListReplacementsRequest.SerializeToString,
+                response_deserializer=certplane_dot_v1_dot_fleet__service__pb2.ListReplacementsResponse.FromString,
+                _registered_method=True)
+        self.StopReplacement = channel.unary_unary(
+                '/certplane.v1.FleetService/StopReplacement',
+                request_serializer=certplane_dot_v1_dot_fleet__service__pb2.StopReplacementRequest.SerializeToString,
+                response_deserializer=certplane_dot_v1_dot_replacement__pb2.Replacement.FromString,
+                _registered_method=True)
 
 
 class FleetServiceServicer:
@@ -93,7 +114,37 @@ class FleetServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetFleetStatus(self, request, context):
-        """Returns the replicas, and totals over all of them.
+        """Returns the replicas, totals over all of them, what waits for a worker, and the CAs as workers see them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReplaceCertificates(self, request, context):
+        """Replaces the certificates of all domains that meet a filter, the most urgent first, or counts them only. Returns within some seconds;
+        the work goes on in the background, whichever replica ends.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetReplacement(self, request, context):
+        """Returns a replacement as far as it is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListReplacements(self, request, context):
+        """Returns the replacements that are remembered, the newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StopReplacement(self, request, context):
+        """Stops a replacement: renewals that it asked for and that have not begun do not take place. Workers heed it within seconds. A
+        replacement that was stopped does not go on; one that is over stays as it is.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -121,6 +172,26 @@ def add_FleetServiceServicer_to_server(servicer, server):
                     servicer.GetFleetStatus,
                     request_deserializer=certplane_dot_v1_dot_fleet__service__pb2.GetFleetStatusRequest.FromString,
                     response_serializer=certplane_dot_v1_dot_fleet__service__pb2.GetFleetStatusResponse.SerializeToString,
+            ),
+            'ReplaceCertificates': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReplaceCertificates,
+                    request_deserializer=certplane_dot_v1_dot_fleet__service__pb2.ReplaceCertificatesRequest.FromString,
+                    response_serializer=certplane_dot_v1_dot_replacement__pb2.Replacement.SerializeToString,
+            ),
+            'GetReplacement': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetReplacement,
+                    request_deserializer=certplane_dot_v1_dot_fleet__service__pb2.GetReplacementRequest.FromString,
+                    response_serializer=certplane_dot_v1_dot_replacement__pb2.Replacement.SerializeToString,
+            ),
+            'ListReplacements': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListReplacements,
+                    request_deserializer=certplane_dot_v1_dot_fleet__service__pb2.ListReplacementsRequest.FromString,
+                    response_serializer=certplane_dot_v1_dot_fleet__service__pb2.ListReplacementsResponse.SerializeToString,
+            ),
+            'StopReplacement': grpc.unary_unary_rpc_method_handler(
+                    servicer.StopReplacement,
+                    request_deserializer=certplane_dot_v1_dot_fleet__service__pb2.StopReplacementRequest.FromString,
+                    response_serializer=certplane_dot_v1_dot_replacement__pb2.Replacement.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -236,6 +307,114 @@ class FleetService:
             '/certplane.v1.FleetService/GetFleetStatus',
             certplane_dot_v1_dot_fleet__service__pb2.GetFleetStatusRequest.SerializeToString,
             certplane_dot_v1_dot_fleet__service__pb2.GetFleetStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReplaceCertificates(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/certplane.v1.FleetService/ReplaceCertificates',
+            certplane_dot_v1_dot_fleet__service__pb2.ReplaceCertificatesRequest.SerializeToString,
+            certplane_dot_v1_dot_replacement__pb2.Replacement.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetReplacement(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/certplane.v1.FleetService/GetReplacement',
+            certplane_dot_v1_dot_fleet__service__pb2.GetReplacementRequest.SerializeToString,
+            certplane_dot_v1_dot_replacement__pb2.Replacement.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListReplacements(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/certplane.v1.FleetService/ListReplacements',
+            certplane_dot_v1_dot_fleet__service__pb2.ListReplacementsRequest.SerializeToString,
+            certplane_dot_v1_dot_fleet__service__pb2.ListReplacementsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StopReplacement(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/certplane.v1.FleetService/StopReplacement',
+            certplane_dot_v1_dot_fleet__service__pb2.StopReplacementRequest.SerializeToString,
+            certplane_dot_v1_dot_replacement__pb2.Replacement.FromString,
             options,
             channel_credentials,
             insecure,

@@ -26,7 +26,7 @@ from controlplane.api.certplane.store.v1 import envelope_pb2 as certplane_dot_st
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n certplane/store/v1/account.proto\x12\x12\x63\x65rtplane.store.v1\x1a!certplane/store/v1/envelope.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbb\x01\n\rAccountRecord\x12\x15\n\rdirectory_url\x18\x01 \x01(\t\x12\x13\n\x0b\x61\x63\x63ount_url\x18\x02 \x01(\t\x12\x38\n\x12sealed_account_key\x18\x03 \x01(\x0b\x32\x1c.certplane.store.v1.Envelope\x12\x13\n\x0bspki_digest\x18\x04 \x01(\x0c\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestampb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n certplane/store/v1/account.proto\x12\x12\x63\x65rtplane.store.v1\x1a!certplane/store/v1/envelope.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xba\x04\n\rAccountRecord\x12\x15\n\rdirectory_url\x18\x01 \x01(\t\x12\x13\n\x0b\x61\x63\x63ount_url\x18\x02 \x01(\t\x12\x38\n\x12sealed_account_key\x18\x03 \x01(\x0b\x32\x1c.certplane.store.v1.Envelope\x12\x13\n\x0bspki_digest\x18\x04 \x01(\x0c\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12:\n\x14sealed_successor_key\x18\x06 \x01(\x0b\x32\x1c.certplane.store.v1.Envelope\x12\x1d\n\x15successor_spki_digest\x18\x07 \x01(\x0c\x12\x33\n\x0fkey_change_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x38\n\x06status\x18\t \x01(\x0e\x32(.certplane.store.v1.AccountRecord.Status\x12\x0f\n\x07\x63ontact\x18\n \x03(\t\x12\x1c\n\x14terms_of_service_url\x18\x0b \x01(\t\x12\x1f\n\x17\x65xternal_account_key_id\x18\x0c \x01(\t\"c\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTATUS_VALID\x10\x01\x12\x17\n\x13STATUS_DEACTIVATING\x10\x02\x12\x16\n\x12STATUS_DEACTIVATED\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,5 +34,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'certplane.store.v1.account_
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ACCOUNTRECORD']._serialized_start=125
-  _globals['_ACCOUNTRECORD']._serialized_end=312
+  _globals['_ACCOUNTRECORD']._serialized_end=695
+  _globals['_ACCOUNTRECORD_STATUS']._serialized_start=596
+  _globals['_ACCOUNTRECORD_STATUS']._serialized_end=695
 # @@protoc_insertion_point(module_scope)

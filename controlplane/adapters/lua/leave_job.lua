@@ -1,0 +1,4 @@
+-- Ends somebody's job, if it is his.
+-- KEYS: job   ARGV: owner
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('DEL', KEYS[1])

@@ -1,0 +1,52 @@
+"""When a domain is to be looked at next, and whether it may be attempted now.
+
+A domain is due for several reasons that know nothing of each other: its renewal, a retry after a failure, a question to the CA about its
+renewal window, a check whether it still points here, a revocation that failed. It is taken up at the earliest, and what is not due yet is
+then left for later.
+"""
+
+from dataclasses import replace
+from datetime import datetime
+
+from controlplane.core.ari import next_poll
+from controlplane.core.certificate import CertificateRecord
+from controlplane.core.departure import next_check
+from controlplane.core.managed_domain import Domain, DomainState
+from controlplane.core.revocation_plan import REVOCATION_PROBLEMS, next_try
+
+
+def due_time(domain: Domain, certificate: CertificateRecord | None, attempt: datetime | None, now: datetime) -> datetime | None:
+    """Returns when to look at a domain next, None: never by itself.
+
+    Args:
+        domain: with the status that is about to be written.
+        certificate: in force, or None.
+        attempt: when the next attempt is due; None: none is.
+        now: the time; an overdue time in the past is returned as it is.
+    """
+    status = domain.status
+    times = [attempt, next_check(status, domain.spec.fqdn.value, now), next_try(domain, now)]
+    if certificate is not None and status.state is not DomainState.PAUSED:
+        times.append(next_poll(status, certificate, now))
+    return min((time for time in times if time is not None), default=None)
+
+
+def must_wait(domain: Domain, now: datetime) -> bool:
+    """Whether a failure, or a limit of the CA, puts the next attempt off; what somebody asked for since does not wait."""
+    status = domain.status
+    error, again = status.last_error, status.next_attempt_time
+    if error is None or again is None or again <= now or error.type in REVOCATION_PROBLEMS:
+        return False
+    revocation = domain.spec.revocation
+    asked = (
+        domain.spec.renewal_request_time if domain.renewal_requested else None,
+        revocation.request_time if revocation is not None and revocation.certificate_id == status.certificate_id else None,
+    )
+    return not any(time is not None and time > error.time for time in asked)
+
+
+def without_stopped_renewal(domain: Domain, stopped: frozenset[str]) -> Domain:
+    """Returns the domain without the renewal that a replacement asked for, if that replacement was stopped."""
+    if not domain.spec.renewal_replacement or domain.spec.renewal_replacement not in stopped:
+        return domain
+    return replace(domain, spec=replace(domain.spec, renewal_request_time=None, renewal_not_before=None, renewal_replacement=""))
