@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 PYTHON ?= python3
 STAMP := $(VENV)/.setup-stamp
 
-.PHONY: setup up test check protos lock bench bench-million bench-rotation bench-first clean
+.PHONY: setup up test check protos lock bench bench-million bench-rotation bench-issuance bench-killed-workers bench-first simulate clean
 .DEFAULT_GOAL := help
 
 help:
@@ -16,6 +16,9 @@ help:
 	@echo "make bench   our path, its limits and its peers, against the promises"
 	@echo "make bench-million  a store with a million domains: start, memory, handshakes"
 	@echo "make bench-rotation  a rotation of keys with 2,000 domains under traffic"
+	@echo "make bench-issuance  2,000 domains at a test CA with hopeless ones among them, and what the CA itself can do"
+	@echo "make bench-killed-workers  500 issuances while workers are killed"
+	@echo "make simulate  a year of a million domains on a virtual clock"
 	@echo "make bench-first  onboarding, handshakes and memory, against their limits"
 
 setup: $(STAMP)
@@ -57,6 +60,12 @@ bench-million: setup
 
 bench-rotation: setup
 	$(BIN)/python -m bench.rotation --domains 2000
+
+bench-issuance: setup
+	$(BIN)/python -m bench.issuance --domains 2000 --hopeless 200
+
+bench-killed-workers: setup
+	$(BIN)/python -m bench.killed_workers --domains 500
 
 bench-first: setup
 	$(BIN)/python bench/first.py

@@ -116,9 +116,12 @@ class RedisWorkStore:
         self._names[lease] = ",".join(each.value for each in domain.spec.all_names)
         return Work(domain, order, certificate)
 
-    async def save_status(self, lease: Lease, status: DomainStatus, due: datetime | None, lane: Lane | None = None) -> None:
+    async def save_status(
+        self, lease: Lease, status: DomainStatus, due: datetime | None, lane: Lane | None = None, *, publish: bool = True
+    ) -> None:
         """See `WorkStore.save_status`."""
-        await self._write(lease, status=encode_status(status), due=_score(due), lane=lane or "", event="status")
+        event = "status" if publish else ""
+        await self._write(lease, status=encode_status(status), due=_score(due), lane=lane or "", event=event)
         self._scheduled.add(lease)
 
     async def save_order(self, lease: Lease, order: OrderRecord | None, status: DomainStatus | None = None) -> None:

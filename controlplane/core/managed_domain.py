@@ -138,9 +138,10 @@ class DomainStatus:
 
 @dataclass(frozen=True, slots=True)
 class Domain:
-    """A domain as stored. `revision` grows with every write of spec or status; `scheme` is how its leaf key is sealed, None without one.
+    """A domain as stored.
 
-    `serving_problem` is why its certificate cannot be served, if that was checked and it cannot.
+    `revision` grows with every write of the spec, and of the status as far as it is seen by others than workers. `scheme` is how its leaf
+    key is sealed, None without one. `serving_problem` is why its certificate cannot be served, if that was checked and it cannot.
     """
 
     spec: DomainSpec

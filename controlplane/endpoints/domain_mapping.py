@@ -74,7 +74,7 @@ def domain_message(domain: Domain) -> domain_pb2.Domain:
         serving_error=None if domain.serving_problem is None else error_message(domain.serving_problem),
         requested_renewal_time=timestamp(domain.requested_renewal_time),
         certificate_authority=status.certificate_authority,
-        renewal_window=None if status.renewal_window is None else _window_message(status.renewal_window),
+        renewal_window=_window_message(status.renewal_window),
         pause_reason=_PAUSE_REASONS[status.pause_reason] if status.pause_reason is not None else None,
         departed_time=timestamp(status.departed_time),
     )
@@ -93,7 +93,10 @@ def watch_message(event: WatchEvent) -> domain_service_pb2.WatchDomainsResponse:
             )
 
 
-def _window_message(window: RenewalWindow) -> domain_pb2.RenewalWindow:
+def _window_message(window: RenewalWindow | None) -> domain_pb2.RenewalWindow | None:
+    if window is None or window.start >= window.end:
+        # Without a length it only says when to ask the CA again.
+        return None
     return domain_pb2.RenewalWindow(
         start=timestamp(window.start),
         end=timestamp(window.end),

@@ -45,7 +45,7 @@ class Progress:
         self._certificate = work.certificate
         self._order_open = work.order is not None
         self._clock = clock
-        self.status = work.domain.status
+        self.status = self._told = work.domain.status
 
     @property
     def domain(self) -> Domain:
@@ -66,6 +66,7 @@ class Progress:
             return
         self.status = replace(self.status, current_step=step, reconciling=self.serving)
         await self._store.save_order(self._lease, order, self.status)
+        self._told = self.status
 
     async def drop_order(self) -> None:
         """Removes the order: it is over."""
@@ -209,4 +210,14 @@ class Progress:
         self.status = replace(status, reconciling=False, current_step="", next_attempt_time=attempt)
         due = due_time(self.domain, self._certificate, attempt, now)
         lane = lane_of(self.domain, max(due or now, now), order_open=self._order_open)
-        await self._store.save_status(self._lease, self.status, due, lane)
+        publish = _visible(self.status) != _visible(self._told)
+        await self._store.save_status(self._lease, self.status, due, lane, publish=publish)
+        self._told = self.status
+
+
+def _visible(status: DomainStatus) -> DomainStatus:
+    """Returns the status without what only workers read: millions of polls and checks that find nothing new concern nobody."""
+    window = status.renewal_window
+    # Without a length it only says when to ask the CA again.
+    shown = None if window is None or window.start >= window.end else replace(window, poll_time=window.start)
+    return replace(status, checked_time=None, renewal_window=shown)

@@ -295,3 +295,19 @@ async def test_what_waits_too_long_becomes_urgent(world: WorkWorld, lane: Lane, 
     await world.store.release(lease)
     assert int(expected is not lane) == await world.lanes.promote(now, now + timedelta(hours=24))
     assert expected is (await leased(world)).lane
+
+
+async def test_a_write_that_is_not_told_keeps_the_etag(world: WorkWorld) -> None:
+    """Status, due time and lane are written, and nobody who read the domain before is refused for it."""
+    await world.add(samples.spec("shop.example.com"))
+    lease = await leased(world)
+    before = (await world.store.load(lease)).domain
+    status = DomainStatus(checked_time=samples.now())
+    await world.store.save_status(lease, status, samples.now() - timedelta(minutes=1), Lane.RENEWAL, publish=False)
+    after = (await world.store.load(lease)).domain
+    assert (status, before.etag) == (after.status, after.etag)
+    await world.store.release(lease)
+    assert [SHOP] == await due(world, Lane.RENEWAL)
+    again = await leased(world, "two")
+    await world.store.save_status(again, status, None)
+    assert before.etag != (await world.store.load(again)).domain.etag

@@ -196,9 +196,11 @@ class InMemoryWork:
         row.woken = False
         return Work(row.domain, row.order, row.certificate)
 
-    async def save_status(self, lease: Lease, status: DomainStatus, due: datetime | None, lane: Lane | None = None) -> None:
+    async def save_status(
+        self, lease: Lease, status: DomainStatus, due: datetime | None, lane: Lane | None = None, *, publish: bool = True
+    ) -> None:
         """See `WorkStore.save_status`."""
-        await self._write(lease, Write("status", None, status), due=due, lane=lane, sets_due=True)
+        await self._write(lease, Write("status", None, status), due=due, lane=lane, sets_due=True, publish=publish)
 
     async def save_order(self, lease: Lease, order: OrderRecord | None, status: DomainStatus | None = None) -> None:
         """See `WorkStore.save_order`."""
@@ -282,6 +284,7 @@ class InMemoryWork:
         sets_due: bool = False,
         sets_order: bool = False,
         certificate: CertificateRecord | None = None,
+        publish: bool = True,
     ) -> None:
         await self._answer()
         self.before_write(write)
@@ -289,7 +292,7 @@ class InMemoryWork:
         if sets_order:
             row.order = write.order
         if write.status is not None:
-            row.domain = replace(row.domain, status=write.status, revision=row.domain.revision + 1)
+            row.domain = replace(row.domain, status=write.status, revision=row.domain.revision + publish)
         if certificate is not None:
             row.certificate, row.previous = certificate, row.certificate
         if row.woken:
@@ -298,7 +301,8 @@ class InMemoryWork:
             row.due, row.lane = due, lane or row.lane
         row.saved = row.saved or sets_due
         self.history.append(write)
-        await self._publish(row.domain.spec, ChangeKind.STATUS if certificate is None else ChangeKind.CERTIFICATE)
+        if publish:
+            await self._publish(row.domain.spec, ChangeKind.STATUS if certificate is None else ChangeKind.CERTIFICATE)
         self.after_write(write)
 
     def _fenced(self, lease: Lease) -> _Row:

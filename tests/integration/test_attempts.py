@@ -70,7 +70,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     tokens = InMemoryTokens(clock)
     with http01_responder(tokens) as port:
         async with (
-            Pebble(tmp_path, PebblePorts.free(http=port)) as pebble,
+            Pebble(tmp_path, PebblePorts.free(http=port), env={"PEBBLE_WFE_NONCEREJECT": "0"}) as pebble,
             fault_proxy(pebble, tmp_path) as proxy,
             issuer_at(pebble, tokens, directory_url=proxy.directory_url, ca_bundle=proxy.ca_bundle, clock=clock) as issuer,
         ):

@@ -19,7 +19,8 @@ if redis.call('HGET', KEYS[1], 'wake') then
 elseif ARGV[7] == '-' then unschedule(ARGV[1])
 elseif ARGV[7] ~= '' then schedule(KEYS[1], ARGV[1], ARGV[13] ~= '' and ARGV[13] or lane_of(KEYS[1]), ARGV[7]) end
 if ARGV[8] ~= '' then redis.call('ZADD', KEYS[2], ARGV[8], ARGV[1]) end
-if ARGV[3] ~= '' then redis.call('HINCRBY', KEYS[1], 'revision', 1) end
+-- What is not told does not change the etag either.
+if ARGV[3] ~= '' and ARGV[10] ~= '' then redis.call('HINCRBY', KEYS[1], 'revision', 1) end
 if ARGV[10] ~= '' then
   local number = redis.call('INCR', KEYS[3])
   local entry = redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[11], '*', 'q', number, 'n', ARGV[1], 'a', ARGV[9], 'k', ARGV[10])

@@ -81,8 +81,12 @@ class WorkStore(Protocol):
         """
         ...
 
-    async def save_status(self, lease: Lease, status: DomainStatus, due: datetime | None, lane: Lane | None = None) -> None:
-        """Writes the status, the next due time (None: never by itself) and the lane to wait in (None: as before), and publishes a change.
+    async def save_status(
+        self, lease: Lease, status: DomainStatus, due: datetime | None, lane: Lane | None = None, *, publish: bool = True
+    ) -> None:
+        """Writes the status, the next due time (None: never by itself) and the lane to wait in (None: as before).
+
+        It publishes a change unless told not to: for what nobody outside of workers can see.
 
         A request written by the API since `load` keeps the domain due at once and in the lane that goes with the request, whatever
         `due` and `lane` say.
