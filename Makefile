@@ -70,5 +70,8 @@ bench-killed-workers: setup
 bench-first: setup
 	$(BIN)/python bench/first.py
 
+simulate: setup
+	$(BIN)/python -m bench.simulate
+
 clean:
 	rm -rf $(VENV)

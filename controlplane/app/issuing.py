@@ -19,6 +19,7 @@ from controlplane.adapters.redis_limits import RedisRateLimits
 from controlplane.adapters.redis_replacements import RedisStoppedReplacements
 from controlplane.adapters.redis_tokens import RedisTokenStore
 from controlplane.app.authority_clients import acme_client
+from controlplane.core.breaker import BreakerState
 from controlplane.core.caa import Issuer
 from controlplane.core.certificate_authorities import AuthoritySettings
 from controlplane.core.errors import RecordRejected
@@ -47,9 +48,21 @@ class Cas:
     accounts: AccountStore
 
     async def room(self) -> int | None:
-        """Returns how many new orders the limits of all CAs together allow now; None: any number."""
-        rooms = [await each.gate.room(await self._account_url(each)) for each in self.authorities.all]
-        return None if None in rooms else sum(room for room in rooms if room is not None)
+        """Returns how many new orders the limits of the CAs that get them allow now; None: any number.
+
+        No new order goes past a CA that serves everybody, unless it is out of order. When all are, attempts are held at no cost.
+        """
+        rooms: list[int] = []
+        for each in self.authorities.all:
+            if (await each.gate.breaker()).state is not BreakerState.CLOSED:
+                continue
+            room = await each.gate.room(await self._account_url(each))
+            if room is None:
+                return None
+            rooms.append(room)
+            if each.settings.tenants is None:
+                break
+        return sum(rooms) if rooms else None
 
     async def _account_url(self, authority: Authority[CertificateAuthority, CaGate]) -> str:
         """Returns the account's URL; a worker that has just been started reads it from the store, since its limits are known by it."""

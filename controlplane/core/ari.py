@@ -18,7 +18,7 @@ from controlplane.core.certificate import CertificateRecord
 from controlplane.core.errors import CertplaneError
 from controlplane.core.managed_domain import DomainState, DomainStatus, RenewalWindow
 from controlplane.core.ports import RenewalInfo
-from controlplane.core.renewal import latest_renewal, renew_time
+from controlplane.core.renewal import latest_renewal, renew_time, soonest_renewal
 
 _LONGEST_URL = 1000
 
@@ -130,9 +130,10 @@ def renewal_from(window: RenewalWindow | None, certificate: CertificateRecord, n
     that somebody forged, must not let a certificate expire. It may be as early as the CA wants, since a certificate that is going to be
     revoked is worth nothing.
     """
-    own = window_of(window, certificate)
-    planned = own.selected_time if own is not None else renew_time(certificate.not_before, certificate.not_after, name)
-    return min(planned, latest_renewal(certificate.not_before, certificate.not_after, name))
+    own, life = window_of(window, certificate), (certificate.not_before, certificate.not_after)
+    soonest = soonest_renewal(*life, certificate.issue_time)
+    planned = own.selected_time if own is not None else max(renew_time(*life, name), soonest)
+    return min(planned, max(latest_renewal(*life, name), soonest))
 
 
 def next_poll(status: DomainStatus, certificate: CertificateRecord | None, now: datetime) -> datetime | None:

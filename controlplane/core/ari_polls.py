@@ -2,7 +2,7 @@
 
 | after                          | the next poll                                                                   |
 |--------------------------------|---------------------------------------------------------------------------------|
-| the issue                      | within a minute                                                                 |
+| the issue                      | within an hour                                                                  |
 | a window                       | as Retry-After says, but within a minute to a day; else six hours               |
 | "we have no renewal windows"   | a day                                                                           |
 | a refusal (4xx)                | six hours                                                                       |
@@ -21,14 +21,14 @@ SHORTEST, LONGEST = timedelta(minutes=1), timedelta(days=1)
 """Section 4.3.2: what a CA's Retry-After is limited to."""
 USUAL = timedelta(hours=6)
 """Section 4.3.3 has this for errors that last; Let's Encrypt's Retry-After is the same."""
-FIRST = timedelta(minutes=1)
+FIRST = timedelta(hours=1)
 FIRST_RETRY = timedelta(minutes=10)
 JITTER = 0.2
 
 
 def first_poll(certificate: CertificateRecord) -> datetime:
-    """Returns when to ask about a new certificate: within a minute, so that a revocation that begins at once is seen."""
-    return certificate.issue_time + FIRST * fraction("first poll", certificate.id)
+    """Returns when to ask about a new certificate: within an hour. A burst of onboardings is no burst of polls."""
+    return certificate.issue_time + min(FIRST, usual_wait(certificate)) * fraction("first poll", certificate.id)
 
 
 def usual_wait(certificate: CertificateRecord) -> timedelta:

@@ -6,7 +6,7 @@ when that spends no order, since one hand may mend thousands of names at once.
 """
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import Enum, auto
 from types import MappingProxyType
 
@@ -50,6 +50,9 @@ DELAYS: Mapping[FailureKind, tuple[timedelta, ...]] = MappingProxyType(
 LONGEST_UNLESS_CUSTOMER = _HOUR
 """The longest wait after a failed pre-flight that is not for the customer to mend."""
 
+LONGEST_HELD = timedelta(minutes=10)
+"""What is added at most to the wait for a limit, for having waited long."""
+
 # Waits are made longer by up to this part, so that names that failed together do not come back together.
 JITTER = 0.2
 
@@ -73,3 +76,19 @@ def delay(
     asked = timedelta(seconds=retry_after or 0)
     # Beside a Retry-After the jitter grows from the schedule's own wait: a day's wait is not made longer by hours.
     return max(base, asked) + base * (JITTER * fraction("backoff", name, str(attempt_count)))
+
+
+def held_until(until: datetime, since: datetime, now: datetime, name: str) -> datetime:
+    """Returns when a domain that waits for a CA's limit, or for a CA, tries again.
+
+    Many wait for the same moment, and few are let through then. So who has waited for long asks again after a part of that time, and no
+    two at once.
+
+    Args:
+        until: when it may be let through at the earliest.
+        since: since when it has been held.
+        now: the time.
+        name: the domain, which decides the jitter.
+    """
+    wait = max(until - now, min((now - since) / 4, LONGEST_HELD))
+    return now + wait * (1 + JITTER * fraction("held", name, now.isoformat()))

@@ -6,16 +6,24 @@ then left for later.
 """
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from controlplane.core.ari import next_poll
 from controlplane.core.certificate import CertificateRecord
-from controlplane.core.departure import next_check
+from controlplane.core.departure import GRACE, next_check
 from controlplane.core.managed_domain import Domain, DomainState
 from controlplane.core.revocation_plan import REVOCATION_PROBLEMS, next_try
 
 
-def due_time(domain: Domain, certificate: CertificateRecord | None, attempt: datetime | None, now: datetime) -> datetime | None:
+def due_time(
+    domain: Domain,
+    certificate: CertificateRecord | None,
+    attempt: datetime | None,
+    now: datetime,
+    *,
+    grace: timedelta = GRACE,
+    revocation: datetime | None = None,
+) -> datetime | None:
     """Returns when to look at a domain next, None: never by itself.
 
     Args:
@@ -23,9 +31,14 @@ def due_time(domain: Domain, certificate: CertificateRecord | None, attempt: dat
         certificate: in force, or None.
         attempt: when the next attempt is due; None: none is.
         now: the time; an overdue time in the past is returned as it is.
+        grace: how long the domain may point elsewhere before it is paused.
+        revocation: when a pending revocation that has failed just now may be tried again, None: whenever it is due.
     """
     status = domain.status
-    times = [attempt, next_check(status, domain.spec.fqdn.value, now), next_try(domain, now)]
+    again = next_try(domain, now)
+    if again is not None and revocation is not None:
+        again = max(again, revocation)
+    times = [attempt, next_check(status, domain.spec.fqdn.value, now, grace), again]
     if certificate is not None and status.state is not DomainState.PAUSED:
         times.append(next_poll(status, certificate, now))
     return min((time for time in times if time is not None), default=None)
@@ -35,7 +48,10 @@ def must_wait(domain: Domain, now: datetime) -> bool:
     """Whether a failure, or a limit of the CA, puts the next attempt off; what somebody asked for since does not wait."""
     status = domain.status
     error, again = status.last_error, status.next_attempt_time
-    if error is None or again is None or again <= now or error.type in REVOCATION_PROBLEMS:
+    if error is None or again is None or again <= now:
+        return False
+    if error.type in REVOCATION_PROBLEMS and not status.attempt_count:
+        # It is no reason to put anything off, and hides none: what failed beside it would have been counted.
         return False
     revocation = domain.spec.revocation
     asked = (
@@ -45,8 +61,25 @@ def must_wait(domain: Domain, now: datetime) -> bool:
     return not any(time is not None and time > error.time for time in asked)
 
 
+def order_waits(domain: Domain, now: datetime) -> bool:
+    """Whether the order in progress is left alone for now: whoever looked at it last has written until when.
+
+    A worker that was killed has written no such thing: the step that it was at is still shown.
+    """
+    status = domain.status
+    again, error = status.next_attempt_time, status.last_error
+    if status.current_step or again is None or again <= now:
+        return False
+    return error is None or error.type in REVOCATION_PROBLEMS or must_wait(domain, now)
+
+
 def without_stopped_renewal(domain: Domain, stopped: frozenset[str]) -> Domain:
     """Returns the domain without the renewal that a replacement asked for, if that replacement was stopped."""
     if not domain.spec.renewal_replacement or domain.spec.renewal_replacement not in stopped:
         return domain
+    return without_renewal(domain)
+
+
+def without_renewal(domain: Domain) -> Domain:
+    """Returns the domain as if nobody had asked for a renewal."""
     return replace(domain, spec=replace(domain.spec, renewal_request_time=None, renewal_not_before=None, renewal_replacement=""))

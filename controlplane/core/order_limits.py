@@ -110,6 +110,12 @@ def spent_without_certificate(profile: CaProfile, names: Sequence[str], account_
     )
 
 
+def spent_without_exemption(profile: CaProfile, names: Sequence[str], account_url: str) -> tuple[LimitedBucket, ...]:
+    """Returns where an order that replaces nothing takes a token, and one that replaces a certificate in time takes none."""
+    draws = order_draws(profile, names, account_url, replacing=False)
+    return tuple(draw.limited for draw in draws if draw.draw.most and draw.limited.limit.exempt_by_ari)
+
+
 def failed_authorization(profile: CaProfile, names: Sequence[str], account_url: str) -> tuple[LimitedBucket, ...]:
     """Returns where failed authorizations of these names count."""
     return tuple(limited for limited in _buckets(profile, names, account_url) if limited.limit.counts in _FAILURES)

@@ -24,7 +24,7 @@ from typing import Final
 
 from controlplane.core.certificate import CertificateRecord
 from controlplane.core.jitter import fraction
-from controlplane.core.managed_domain import Actor, Domain, DomainStatus, Problem, Revocation
+from controlplane.core.managed_domain import Actor, Domain, DomainState, DomainStatus, Problem, Revocation
 
 
 class RevocationReason(IntEnum):
@@ -99,16 +99,20 @@ def standing_of(
     return Standing.GONE, None
 
 
-def next_step(revocation: Revocation | None, standing: Standing) -> RevocationStep:
-    """Returns what to do about a pending revocation, None: there is none."""
+def next_step(revocation: Revocation | None, standing: Standing, *, paused: bool = False) -> RevocationStep:
+    """Returns what to do about a pending revocation, None: there is none.
+
+    A domain that is `paused` gets no new certificate, so none is waited for.
+    """
     if revocation is None:
         return RevocationStep.NOTHING
     if standing in {Standing.GONE, Standing.EXPIRED}:
         return RevocationStep.CLOSE
     try:
-        return PLAN[RevocationReason(revocation.reason), standing]
+        step = PLAN[RevocationReason(revocation.reason), standing]
     except ValueError:
         return RevocationStep.REVOKE
+    return RevocationStep.REVOKE if paused and step is RevocationStep.ISSUE_FIRST else step
 
 
 def needs_new_certificate(domain: Domain, certificate: CertificateRecord | None) -> bool:
@@ -147,7 +151,7 @@ def next_try(domain: Domain, now: datetime) -> datetime | None:
     if pending is None:
         return None
     standing = Standing.IN_FORCE if pending.certificate_id == status.certificate_id else Standing.PREVIOUS
-    if next_step(pending, standing) is RevocationStep.ISSUE_FIRST:
+    if next_step(pending, standing, paused=status.state is DomainState.PAUSED) is RevocationStep.ISSUE_FIRST:
         return None
     error = status.last_error
     refused = error is not None and error.type in REVOCATION_PROBLEMS and error.must_act is Actor.OPERATOR

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
 import structlog
 from prometheus_client import Gauge
 
-from controlplane.core.breaker import Asked, Breaker, BreakerState, ask, failed, succeeded
+from controlplane.core.breaker import CLOSED, Asked, Breaker, BreakerState, ask, failed, succeeded
 from controlplane.core.errors import Unavailable
 from controlplane.core.jitter import fraction
 from controlplane.core.ports import BreakerStore, Clock
@@ -18,6 +18,9 @@ _log = structlog.get_logger(__name__)
 _STATE = Gauge("certplane_ca_breaker_state", "A CA's circuit breaker: 0 closed, 1 half-open, 2 open.", ["authority"])
 _NUMBERS = {BreakerState.CLOSED: 0, BreakerState.HALF_OPEN: 1, BreakerState.OPEN: 2}
 _LONGEST_SECONDS = 10**9
+
+_SEEN_FOR = timedelta(seconds=1)
+"""So long a closed breaker is believed to be closed without asking the store: others' faults are then learnt of a second later."""
 
 # Each lost comparison means that somebody else's change went through.
 _WRITE_ATTEMPTS = 20
@@ -39,12 +42,18 @@ class CaBreaker:
         self._directory_url = directory_url
         self._breakers = breakers
         self._clock = clock
+        self._closed_at: datetime | None = None
         self._gauge = _STATE.labels(urlsplit(directory_url).hostname or "")
 
-    async def ask(self) -> Permission:
-        """Returns whether an order may be sent. A probe may only once `start_probe` said so."""
+    async def ask(self, *, anew: bool = False) -> Permission:
+        """Returns whether an order may be sent. A probe may only once `start_probe` said so.
+
+        `anew`: the store is asked, whatever was seen a moment ago.
+        """
+        if self._seen_closed and not anew:
+            return Permission(ask(CLOSED, self._clock()), CLOSED, b"")
         stored = await self._breakers.load(self._directory_url)
-        self._gauge.set(_NUMBERS[stored.breaker.state])
+        self._see(stored.breaker)
         return Permission(ask(stored.breaker, self._clock()), stored.breaker, stored.version)
 
     async def start_probe(self, permission: Permission) -> bool:
@@ -57,7 +66,8 @@ class CaBreaker:
 
     async def healthy(self) -> None:
         """Notes that the CA answered as it should."""
-        await self._change(succeeded)
+        if not self._seen_closed:
+            await self._change(succeeded)
 
     async def faulty(self, retry_after: float | None) -> None:
         """Notes a fault of the CA; `retry_after` in seconds, if it said so."""
@@ -77,8 +87,17 @@ class CaBreaker:
                 return
         raise Unavailable("the circuit breaker of the CA changes faster than it can be written")
 
+    @property
+    def _seen_closed(self) -> bool:
+        """Whether it was closed, without a fault, a moment ago."""
+        return self._closed_at is not None and timedelta() <= self._clock() - self._closed_at < _SEEN_FOR
+
+    def _see(self, breaker: Breaker) -> None:
+        self._closed_at = self._clock() if breaker == CLOSED else None
+        self._gauge.set(_NUMBERS[breaker.state])
+
     def _note(self, before: Breaker, after: Breaker) -> None:
-        self._gauge.set(_NUMBERS[after.state])
+        self._see(after)
         if before.state is after.state:
             return
         fields = {"directory_url": self._directory_url, "faults": after.faults or before.faults, "openings": after.openings}

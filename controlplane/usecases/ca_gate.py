@@ -30,8 +30,6 @@ _HELD = Counter(
 )
 _TAUGHT = Counter("certplane_ca_limit_refusals_total", "Orders that a CA refused for a limit all the same.", ["authority", "scope"])
 
-_SEEN_FOR = timedelta(seconds=1)
-
 # One name: authorization, challenge, two looks at the order, finalize, certificate.
 _REQUESTS_BESIDE_NEW_ORDER = 6
 
@@ -108,7 +106,6 @@ class CaGate:
         self._account_url = account_url
         self._pace = pace or RequestPace(profile, directory_url, limits)
         self._authority = urlsplit(directory_url).hostname or ""
-        self._seen: tuple[datetime, Breaker] | None = None
 
     @property
     def profile(self) -> CaProfile:
@@ -146,6 +143,11 @@ class CaGate:
         """
         spent = order_limits.spent_without_certificate(self._profile, names, account_url, replacing=replacing)
         await self._limits.count(self._directory_url, [limited.bucket for limited in spent], -1)
+
+    async def exemption_lost(self, names: Sequence[str], *, account_url: str) -> None:
+        """Counts an order that was let through as one that replaces a certificate in time, and that the CA takes for an ordinary one."""
+        spent = order_limits.spent_without_exemption(self._profile, names, account_url)
+        await self._limits.count(self._directory_url, [limited.bucket for limited in spent], 1)
 
     async def learn(self, problem: AcmeProblem, names: Sequence[str], account_url: str, *, replacing: bool = False) -> None:
         """Takes in a refusal; one that is not about limits teaches nothing.
@@ -191,11 +193,8 @@ class CaGate:
         await self._breaker.faulty(retry_after)
 
     async def breaker(self) -> Breaker:
-        """Returns how the breaker stands, as of a second ago at most: to choose a CA by. Only `admit` lets an order through."""
-        now = self._clock()
-        if self._seen is None or not now - _SEEN_FOR < self._seen[0] <= now:
-            self._seen = now, (await self._breaker.ask()).before
-        return self._seen[1]
+        """Returns how the breaker stands, a closed one as of a second ago: to choose a CA by. Only `admit` lets an order through."""
+        return (await self._breaker.ask()).before
 
     async def pace(self, endpoint: str) -> None:
         """Waits until a request to the endpoint (one of `core.ca_profile.ENDPOINTS`) may be sent."""
@@ -226,7 +225,7 @@ class CaGate:
 
     async def levels(self, names: Sequence[str] = (), account_url: str = "") -> GateLevels:
         """Returns how the breaker stands, and the limits: those of the whole deployment, and those of an order for `names`."""
-        breaker = (await self._breaker.ask()).before
+        breaker = (await self._breaker.ask(anew=True)).before
         shown = order_limits.shown_buckets(self._profile, names, account_url or self._account_url())
         until = breaker.until if breaker.state is BreakerState.OPEN else None
         return GateLevels(breaker.state, until, await self._levels(shown))

@@ -4,7 +4,9 @@ Every step is persisted before it is taken, so that a killed worker's successor 
 as soon as it is made and never opened here; a certificate in force stays in force until the write that replaces it.
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 
@@ -15,14 +17,14 @@ from controlplane.core.backoff import FailureKind
 from controlplane.core.caa import Issuer
 from controlplane.core.certificate import CertificateRecord
 from controlplane.core.departure import GRACE, after_attempt, next_check
-from controlplane.core.due import must_wait, without_stopped_renewal
+from controlplane.core.due import must_wait, order_waits, without_stopped_renewal
 from controlplane.core.errors import CertplaneError, DomainGone, LeaseLost, Unavailable
 from controlplane.core.failure import Failure
 from controlplane.core.issuance_plan import Need, admit, can_resume, need
 from controlplane.core.managed_domain import Actor, DomainState
 from controlplane.core.ports import CertificateAuthority, Clock, Lease, PreflightVerdict, TokenStore, WorkStore
 from controlplane.core.ports.replacements import StoppedReplacements
-from controlplane.core.revocation_plan import needs_new_certificate
+from controlplane.core.revocation_plan import REVOCATION_PROBLEMS, needs_new_certificate
 from controlplane.usecases.attempt import Attempt
 from controlplane.usecases.authorities import Authorities
 from controlplane.usecases.ca_gate import CaGate
@@ -95,12 +97,12 @@ class Issuance:
         work = await self._work.load(lease)
         if work.domain.spec.renewal_replacement:
             work = replace(work, domain=without_stopped_renewal(work.domain, await self._stopped.current()))
-        attempt = Attempt(lease, work, Progress(self._work, lease, work, self._clock))
+        attempt = Attempt(lease, work, Progress(self._work, lease, work, self._clock, self._grace))
         try:
             return await self._attempt(attempt)
         except DomainGone:
             # No successor will: the tokens would answer until their time is over.
-            await self._tokens.withdraw(attempt.planted)
+            await self._tokens.withdraw({*attempt.planted, *(work.order.tokens if work.order is not None else ())})
             raise
         except (LeaseLost, Unavailable):
             raise
@@ -116,16 +118,19 @@ class Issuance:
         if order is not None:
             authority = self._authorities.of_order(order)
             directory_url = authority.client.directory_url if authority is not None else ""
-            if progress.status.state is not DomainState.PAUSED and can_resume(order, attempt.work.domain, directory_url):
+            if progress.status.state is DomainState.PAUSED or not can_resume(order, attempt.work.domain, directory_url):
+                await self._orders.drop(attempt, order)
+            elif not order_waits(progress.domain, self._clock()):
                 attempt.need = need(attempt.work, self._clock())
                 return await self._orders.resume(attempt, order)
-            await self._orders.over(attempt, order)
         await self._look_around(attempt)
+        if progress.order is not None and progress.status.state is DomainState.PAUSED:
+            await self._orders.drop(attempt, progress.order)
         attempt.need = self._need(attempt)
-        if attempt.need is Need.NOTHING:
-            return await (progress.keep() if must_wait(progress.domain, self._clock()) else progress.rest())
-        if must_wait(progress.domain, self._clock()):
+        if self._must_wait(attempt):
             return await progress.keep()
+        if attempt.need is Need.NOTHING:
+            return await progress.rest()
         found = await self._orders.choose(attempt)
         if isinstance(found, Outcome):
             return found
@@ -135,17 +140,31 @@ class Issuance:
         """Carries out a revocation that is due; one that failed is tried again when the domain is due for it."""
         result = await self._revoker.carry_out(self._client_of, attempt.work, self._clock())
         attempt.progress.status = result.status_after(attempt.progress.status)
+        attempt.progress.revocation_retry_time = result.retry_time
 
     async def _look_around(self, attempt: Attempt) -> None:
         """Does what is due beside the certificate itself: asks the CA when to renew, and checks whether the domain is still here."""
         progress, certificate, now = attempt.progress, attempt.work.certificate, self._clock()
-        if certificate is not None and progress.status.state is not DomainState.PAUSED:
+        if certificate is not None and progress.order is None and progress.status.state is not DomainState.PAUSED:
             authority = self._authorities.of_certificate(certificate, progress.status)
-            if authority is not None:
-                progress.status = await self._renewal_info.refresh(authority.client, certificate, progress.status)
+            client = None if authority is None else authority.client
+            progress.status = await self._renewal_info.refresh(client, certificate, progress.status)
         check = next_check(progress.status, attempt.lease.name.value, now, self._grace)
-        if check is not None and check <= now and self._need(attempt) is Need.NOTHING:
+        # An attempt that follows is a check too.
+        stays = self._must_wait(attempt) or self._need(attempt) is Need.NOTHING
+        if check is not None and check <= now and stays:
             progress.status = await self._departure.run(attempt.work, progress.status, patience=attempt.patience)
+
+    def _must_wait(self, attempt: Attempt) -> bool:
+        """Whether nothing is ordered now: an order in progress waits, or the next attempt does."""
+        domain, now = attempt.progress.domain, self._clock()
+        if attempt.progress.order is not None:
+            return True
+        error = domain.status.last_error
+        if attempt.progress.revocation_retry_time is not None and error is not None and error.type in REVOCATION_PROBLEMS:
+            # A revocation that has failed just now must not hide what else has.
+            domain = replace(domain, status=replace(domain.status, last_error=attempt.work.domain.status.last_error))
+        return must_wait(domain, now)
 
     def _need(self, attempt: Attempt) -> Need:
         if attempt.progress.status.state is DomainState.PAUSED:
@@ -168,9 +187,14 @@ class Issuance:
                 attempt.progress.step(None, "preflight"),
                 self._orders.new_key(attempt.token_names),
             )
-        # Gone before a CA is asked to look.
-        await self._preflight.withdraw(checked)
-        return await self._after_verdicts(attempt, authority, checked.verdicts, key)
+        # Nobody waits for the probe to be gone: that goes beside the first write, long before a CA looks.
+        withdrawing = asyncio.create_task(self._preflight.withdraw(checked))
+        try:
+            return await self._after_verdicts(attempt, authority, checked.verdicts, key)
+        finally:
+            with suppress(Unavailable):
+                # It expires by itself.
+                await withdrawing
 
     async def _after_verdicts(
         self, attempt: Attempt, authority: CertificateCa, verdicts: Sequence[PreflightVerdict], key: SealedKey

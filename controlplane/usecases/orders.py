@@ -16,8 +16,7 @@ import structlog
 
 from controlplane.core import failure as failures
 from controlplane.core.ari import is_exempt, replaces_for, window_of
-from controlplane.core.authority_choice import ALL_REFUSE
-from controlplane.core.backoff import FailureKind
+from controlplane.core.authority_choice import ALL_REFUSE, NoneAvailable
 from controlplane.core.certificate import leaf_seal_context
 from controlplane.core.chain import ChainRejected, CheckedChain, NotValidNow, check_chain, csr_spki_digest
 from controlplane.core.errors import FailedPrecondition, Unavailable
@@ -28,12 +27,13 @@ from controlplane.core.managed_domain import Actor, Problem
 from controlplane.core.order import OrderRecord, Phase
 from controlplane.core.order_faults import LONGEST_PAUSE, PAUSES, pause
 from controlplane.core.ports import AcmeError, AcmeProblem, AcmeUnreachable, CertificateAuthority, Clock, Sealer, TokenStore
+from controlplane.core.revocation_plan import needs_new_certificate
 from controlplane.core.sealing import Envelope
 from controlplane.usecases.attempt import Attempt
 from controlplane.usecases.authorities import Authorities, Authority, Chosen
 from controlplane.usecases.ca_gate import CaGate, Held
 from controlplane.usecases.issuance_metrics import Outcome
-from controlplane.usecases.order_endings import AccountStopped, FinishedOrder, OrderAbandoned, OrderFailed, OrderInterrupted, OrderSlow
+from controlplane.usecases.order_endings import FinishedOrder, OrderAbandoned, OrderFailed, OrderInterrupted, OrderSlow
 from controlplane.usecases.order_run import OrderRun
 from controlplane.usecases.order_slots import OrderSlots
 
@@ -98,15 +98,18 @@ class Orders:
             raise ValueError("an order of a CA that is not configured cannot be gone on with")
         return await self._orders(attempt, authority, order, order.names, SealedKey(order.csr, order.sealed_leaf_key))
 
-    async def over(self, attempt: Attempt, order: OrderRecord) -> None:
+    async def drop(self, attempt: Attempt, order: OrderRecord) -> None:
         """Drops an order that is of no use any more, and its tokens."""
-        await attempt.progress.drop_order()
-        await self._withdraw(order)
+        authority = self._authorities.of_order(order)
+        if authority is None:
+            await self._over(attempt, order)
+        else:
+            await self._ended(attempt, authority, order, counted=order.phase is Phase.FINALIZING)
 
     async def choose(self, attempt: Attempt) -> CertificateCa | Outcome:
         """Returns the CA to order from, or how the attempt ended since there is none."""
-        progress, certificate = attempt.progress, attempt.work.certificate
-        found = await self._authorities.choose(attempt.work.domain, progress.status, certificate)
+        progress = attempt.progress
+        found = await self._choice(attempt)
         if isinstance(found, Chosen):
             return found.authority
         if found.until is not None:
@@ -114,11 +117,18 @@ class Orders:
         if found.problem.type == ALL_REFUSE:
             # They are asked again one day: policies change.
             progress.forget_refusals()
-        return await progress.fail(Failure(found.problem, FailureKind.ORDER))
+        return await progress.fail(Failure(found.problem, failures.kind_of(found.problem)))
+
+    async def _choice(self, attempt: Attempt) -> Chosen[CertificateAuthority, CaGate] | NoneAvailable:
+        domain, certificate = attempt.work.domain, attempt.work.certificate
+        # One that is revoked, or is to be, has no time left to wait for its CA.
+        needed_until = self._clock() if needs_new_certificate(domain, certificate) else None
+        return await self._authorities.choose(domain, attempt.progress.status, certificate, needed_until=needed_until)
 
     async def _orders(
         self, attempt: Attempt, authority: CertificateCa, order: OrderRecord | None, names: tuple[str, ...], key: SealedKey
     ) -> Outcome:
+        last: Failure | None = None
         for _ in range(_MOST_ORDERS + len(self._authorities.all) - 1):
             async with self._slots.taken(attempt.lease.lane):
                 try:
@@ -135,24 +145,23 @@ class Orders:
                     await self._note_success(authority, finished.order)
                     return outcome
                 except OrderSlow as slow:
+                    # It answers all the time.
+                    await authority.gate.healthy()
                     return await attempt.progress.wait(slow.retry_after)
-                except AccountStopped as stopped:
-                    await authority.gate.faulty(_ACCOUNT_STOP_SECONDS)
-                    return await attempt.progress.fail(stopped.failure)
-                except OrderInterrupted as interrupted:
-                    await self._tell(authority, names, interrupted.failure, authority.client.account_url)
-                    return await attempt.progress.fail(interrupted.failure)
-                except (AcmeError, AcmeUnreachable) as error:
-                    failure = self._failure(error)
-                    await self._tell(authority, names, failure, authority.client.account_url)
-                    return await attempt.progress.fail(failure)
+                except (OrderInterrupted, AcmeError, AcmeUnreachable) as error:
+                    last = error.failure if isinstance(error, OrderInterrupted) else self._failure(error)
+                    elsewhere = await self._interrupted(attempt, authority, names, last)
+                    if elsewhere is None:
+                        return await attempt.progress.fail(last)
+                    authority = elsewhere
                 except OrderAbandoned as abandoned:
                     _log.info("order abandoned", domain=attempt.lease.name.value, order_url=abandoned.order.order_url)
-                    await self._ended(attempt, authority, abandoned.order)
-                    names = abandoned.order.names
+                    await self._ended(attempt, authority, abandoned.order, counted=abandoned.order.phase is Phase.FINALIZING)
+                    names, last = abandoned.order.names, None
                 except OrderFailed as failed:
-                    await self._ended(attempt, authority, failed.order)
-                    await self._note_failed(authority, failed)
+                    last = failed.failure
+                    await self._ended(attempt, authority, failed.order, counted=last.problem.type == failures.CHAIN_REJECTED)
+                    await self._note_failed(attempt, authority, failed)
                     blamed = self._to_leave_out(attempt, failed.order, failed.failure)
                     if blamed:
                         attempt.progress.leave_out(blamed)
@@ -166,11 +175,12 @@ class Orders:
                     else:
                         return await attempt.progress.fail(failed.failure)
             order, key = None, await self.new_key(names)
-        return await attempt.progress.fail(failures.own(failures.ORDER_LOST, "the CA forgets our orders", Actor.CA, self._clock()))
+        lost = failures.own(failures.ORDER_LOST, "the CA forgets our orders", Actor.CA, self._clock())
+        return await attempt.progress.fail(last or lost)
 
     async def _another(self, attempt: Attempt, refusal: Failure) -> CertificateCa | Outcome:
         """Returns another CA after one has refused a name by policy; without another the refusal is what is told."""
-        found = await self._authorities.choose(attempt.work.domain, attempt.progress.status, attempt.work.certificate)
+        found = await self._choice(attempt)
         if isinstance(found, Chosen):
             _log.info("another CA is tried", domain=attempt.lease.name.value, authority=found.authority.name, problem=refusal.problem.type)
             return found.authority
@@ -218,13 +228,18 @@ class Orders:
         return choice.profile
 
     async def _run(self, attempt: Attempt, authority: CertificateCa, order: OrderRecord) -> FinishedOrder:
+        async def save(changed: OrderRecord, step: str) -> None:
+            if not changed.replaces and self._counts_as_replacing(attempt, attempt.progress.order):
+                await authority.gate.exemption_lost(changed.names, account_url=changed.account_url)
+            await attempt.progress.step(changed, step)
+
         run = OrderRun(
             order,
             token_names=tuple(attempt.token_names),
             authority=authority.client,
             tokens=self._tokens,
             clock=self._clock,
-            save=attempt.progress.step,
+            save=save,
             planted=attempt.planted,
         )
         return await run.finish()
@@ -240,11 +255,36 @@ class Orders:
             detail = f"the CA's certificate is not what was ordered: {rejected}"
             raise OrderFailed(failures.own(failures.CHAIN_REJECTED, detail, Actor.CA, self._clock()), order) from rejected
 
-    async def _ended(self, attempt: Attempt, authority: CertificateCa, order: OrderRecord) -> None:
-        await self.over(attempt, order)
-        await authority.gate.ended_without_certificate(
-            order.names, replacing=self._counts_as_replacing(attempt, order), account_url=order.account_url
-        )
+    async def _interrupted(
+        self, attempt: Attempt, authority: CertificateCa, names: Sequence[str], failure: Failure
+    ) -> CertificateCa | None:
+        """Tells the gate why a CA does not go on; returns another CA that may issue now, None: nothing is to be done now.
+
+        An order that the CA has not taken yet is dropped. Nothing is lost with it, and choice and gate decide about the next one.
+        """
+        order = attempt.progress.order
+        if failures.stops_account(failure):
+            await authority.gate.faulty(_ACCOUNT_STOP_SECONDS)
+        else:
+            replacing = self._counts_as_replacing(attempt, order)
+            await self._tell(authority, names, failure, authority.client.account_url, replacing=replacing)
+        if order is not None and order.phase is not Phase.PREPARED:
+            return None
+        if order is not None:
+            await self._ended(attempt, authority, order, counted=False)
+        found = await self._choice(attempt)
+        return found.authority if isinstance(found, Chosen) and found.authority is not authority else None
+
+    async def _ended(self, attempt: Attempt, authority: CertificateCa, order: OrderRecord, *, counted: bool) -> None:
+        """Drops an order that is over; `counted` when the CA has issued a certificate for it all the same, or may have."""
+        await self._over(attempt, order)
+        if not counted:
+            replacing = self._counts_as_replacing(attempt, order)
+            await authority.gate.ended_without_certificate(order.names, replacing=replacing, account_url=order.account_url)
+
+    async def _over(self, attempt: Attempt, order: OrderRecord) -> None:
+        await attempt.progress.drop_order()
+        await self._withdraw(order)
 
     async def _note_success(self, authority: CertificateCa, order: OrderRecord) -> None:
         with suppress(Unavailable):
@@ -252,24 +292,30 @@ class Orders:
             await authority.gate.healthy()
             await authority.gate.authorization_succeeded(order.names, order.account_url)
 
-    async def _note_failed(self, authority: CertificateCa, failed: OrderFailed) -> None:
+    async def _note_failed(self, attempt: Attempt, authority: CertificateCa, failed: OrderFailed) -> None:
         """Tells the gate what an order's end says of the CA, and of the names."""
         failure, order = failed.failure, failed.order
         blamed = [name for name, _ in failure.names]
         if blamed and order.order_url:
             await authority.gate.authorization_failed(blamed, order.account_url)
-        await self._tell(authority, order.names, failure, order.account_url)
+        replacing = self._counts_as_replacing(attempt, order)
+        await self._tell(authority, order.names, failure, order.account_url, replacing=replacing)
 
-    async def _tell(self, authority: CertificateCa, names: Sequence[str], failure: Failure, account_url: str) -> None:
+    async def _tell(
+        self, authority: CertificateCa, names: Sequence[str], failure: Failure, account_url: str, *, replacing: bool = False
+    ) -> None:
         problem = AcmeProblem(failure.problem.type, failure.problem.detail, retry_after=failure.retry_after)
-        await authority.gate.learn(problem, names, account_url)
+        await authority.gate.learn(problem, names, account_url, replacing=replacing)
         if failures.is_authority_fault(failure):
             await authority.gate.faulty(failure.retry_after)
         else:
             # A refusal is an answer: the CA is there.
             await authority.gate.healthy()
 
-    def _counts_as_replacing(self, attempt: Attempt, order: OrderRecord) -> bool:
+    def _counts_as_replacing(self, attempt: Attempt, order: OrderRecord | None) -> bool:
+        """Whether an order counts as one that replaces a certificate in time. That stays so: no window is asked for until it ends."""
+        if order is None:
+            return False
         certificate = attempt.work.certificate
         window = window_of(attempt.progress.status.renewal_window, certificate) if certificate is not None else None
         return is_exempt(order.replaces, window, order.start_time)

@@ -10,17 +10,18 @@ from datetime import datetime, timedelta
 import structlog
 
 from controlplane.core import failure as failures
-from controlplane.core.backoff import FailureKind, delay
+from controlplane.core.backoff import FailureKind, delay, held_until
 from controlplane.core.certificate import CertificateRecord
 from controlplane.core.chain import CheckedChain, csr_spki_digest
-from controlplane.core.due import due_time
+from controlplane.core.departure import GRACE
+from controlplane.core.due import due_time, without_renewal
 from controlplane.core.failure import Failure
 from controlplane.core.issuance_plan import attempts_after, planned_renewal
 from controlplane.core.lanes import lane_of
 from controlplane.core.managed_domain import Actor, Domain, DomainState, DomainStatus, Problem
 from controlplane.core.order import OrderRecord
 from controlplane.core.ports import Clock, Lease, Work, WorkStore
-from controlplane.core.renewal import renew_time
+from controlplane.core.renewal import renew_time, soonest_renewal
 from controlplane.core.revocation_plan import REVOCATION_PROBLEMS
 from controlplane.usecases.issuance_metrics import Outcome
 
@@ -37,15 +38,19 @@ _FAILED: Mapping[Actor, Outcome] = {
 class Progress:
     """The status of one leased domain, as this worker has read and written it. What is noted in `status` is written with the next write."""
 
-    def __init__(self, store: WorkStore, lease: Lease, work: Work, clock: Clock) -> None:
+    def __init__(self, store: WorkStore, lease: Lease, work: Work, clock: Clock, grace: timedelta = GRACE) -> None:
         self._store = store
         self._lease = lease
         self._domain = work.domain
         self._spec = work.domain.spec
         self._certificate = work.certificate
-        self._order_open = work.order is not None
         self._clock = clock
+        self._grace = grace
         self.status = self._told = work.domain.status
+        self.order = work.order
+        """The order in progress, as persisted."""
+        self.revocation_retry_time: datetime | None = None
+        """When a revocation that has failed in this attempt may be tried again."""
 
     @property
     def domain(self) -> Domain:
@@ -59,19 +64,19 @@ class Progress:
 
     async def step(self, order: OrderRecord | None, step: str) -> None:
         """Persists the order, with the step that it leads to, before that is taken."""
-        self._order_open = order is not None
         if step == self.status.current_step and order is not None:
             # Nothing for people to see: a write without a status publishes no change.
             await self._store.save_order(self._lease, order)
-            return
-        self.status = replace(self.status, current_step=step, reconciling=self.serving)
-        await self._store.save_order(self._lease, order, self.status)
-        self._told = self.status
+        else:
+            self.status = replace(self.status, current_step=step, reconciling=self.serving)
+            await self._store.save_order(self._lease, order, self.status)
+            self._told = self.status
+        self.order = order
 
     async def drop_order(self) -> None:
         """Removes the order: it is over."""
         await self._store.save_order(self._lease, None)
-        self._order_open = False
+        self.order = None
 
     def leave_out(self, omitted: Mapping[str, Problem]) -> None:
         """Notes why names are left out; it is persisted with the next step, for a successor."""
@@ -96,7 +101,10 @@ class Progress:
         shown = self.status.last_error
         if self.domain.pending_revocation is None or shown is None or shown.type not in REVOCATION_PROBLEMS:
             shown = None
-        status = replace(self.status, state=DomainState.ACTIVE, renew_time=renewal, attempt_count=0, last_error=shown, omitted_names=())
+        # What a replacement asks for is not written down as what is planned: it counts no longer than until the replacement is stopped.
+        asked = self.domain if not self._spec.renewal_replacement else without_renewal(self.domain)
+        planned = planned_renewal(asked, self._certificate)
+        status = replace(self.status, state=DomainState.ACTIVE, renew_time=planned, attempt_count=0, last_error=shown, omitted_names=())
         await self._finish(status, renewal)
         return Outcome.NOTHING_TO_DO
 
@@ -113,8 +121,11 @@ class Progress:
         return Outcome.DELAYED
 
     async def hold(self, problem: Problem, until: datetime) -> Outcome:
-        """The CA's limits, or its being away, put the attempt off. That is nobody's failure, and the domain keeps its place."""
-        await self._finish(replace(self.status, last_error=problem), until)
+        """The CA's limits, or its being away, put the attempt off. That is nobody's failure; the problem keeps the time since when."""
+        before = self.status.last_error
+        since = before.time if before is not None and failures.is_held(before) else problem.time
+        again = held_until(until, since, self._clock(), self._spec.fqdn.value)
+        await self._finish(replace(self.status, last_error=replace(problem, time=since)), again)
         return Outcome.HELD
 
     async def wait(self, seconds: float) -> Outcome:
@@ -161,7 +172,7 @@ class Progress:
             account_url=order.account_url,
             profile=order.profile,
         )
-        renewal = renew_time(chain.not_before, chain.not_after, fqdn)
+        renewal = max(renew_time(chain.not_before, chain.not_after, fqdn), soonest_renewal(chain.not_before, chain.not_after, now))
         omitted = tuple(name for name in self._spec.all_names if name.value not in order.names)
         problem, count, again = None, 0, renewal
         if omitted:
@@ -192,7 +203,11 @@ class Progress:
             revocation_done_time=self.status.revocation_done_time,
         )
         domain = replace(self._domain, status=status)
-        due = now if domain.pending_revocation is not None else due_time(domain, certificate, again, now)
+        retry = self.revocation_retry_time
+        due = due_time(domain, certificate, again, now, grace=self._grace, revocation=retry)
+        if domain.pending_revocation is not None and retry is None:
+            # It has waited for this.
+            due = now
         await self._store.save_certificate(self._lease, certificate, status, due, lane_of(domain, due or now))
         _log.info(
             "certificate issued",
@@ -207,9 +222,14 @@ class Progress:
     async def _finish(self, status: DomainStatus, attempt: datetime | None) -> None:
         """Writes the status and when the domain is due: at its next attempt, or earlier for something else."""
         now = self._clock()
+        if status.state in (DomainState.ACTIVE, DomainState.DEGRADED) and not self.serving:
+            # It ended while the domain waited for something that is nobody's failure.
+            status = replace(status, state=DomainState.FAILED)
         self.status = replace(status, reconciling=False, current_step="", next_attempt_time=attempt)
-        due = due_time(self.domain, self._certificate, attempt, now)
-        lane = lane_of(self.domain, max(due or now, now), order_open=self._order_open)
+        # While an order is open nobody asks when the certificate in force is to be renewed.
+        asked_for = self._certificate if self.order is None else None
+        due = due_time(self.domain, asked_for, attempt, now, grace=self._grace, revocation=self.revocation_retry_time)
+        lane = lane_of(self.domain, max(due or now, now), order_open=self.order is not None)
         publish = _visible(self.status) != _visible(self._told)
         await self._store.save_status(self._lease, self.status, due, lane, publish=publish)
         self._told = self.status

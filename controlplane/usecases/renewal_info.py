@@ -53,13 +53,13 @@ class RenewalInfoRound:
         self._random_fraction = random_fraction
         self._troubles: dict[str, _Trouble] = {}
 
-    async def refresh(self, authority: CertificateAuthority, certificate: CertificateRecord, status: DomainStatus) -> DomainStatus:
+    async def refresh(self, authority: CertificateAuthority | None, certificate: CertificateRecord, status: DomainStatus) -> DomainStatus:
         """Asks for the renewal window if it is time to, or none was asked for yet.
 
         Nothing is raised when the CA fails: the window that it gave before stays, and only the time of the next poll changes.
 
         Args:
-            authority: the CA that issued the certificate.
+            authority: the CA that issued the certificate; None when it is not configured any more: then there is nobody to ask.
             certificate: in force.
             status: of its domain; its renewal window may be that of the certificate before.
 
@@ -73,7 +73,12 @@ class RenewalInfoRound:
         window = await self._ask(authority, certificate, status.renewal_window)
         return replace(status, renewal_window=window, renew_time=renewal_from(window, certificate, certificate.fqdn))
 
-    async def _ask(self, authority: CertificateAuthority, certificate: CertificateRecord, previous: RenewalWindow | None) -> RenewalWindow:
+    async def _ask(
+        self, authority: CertificateAuthority | None, certificate: CertificateRecord, previous: RenewalWindow | None
+    ) -> RenewalWindow:
+        if authority is None:
+            now = self._clock()
+            return without_window(previous, certificate, now + wait_without_ari(certificate, now))
         if certificate.directory_url not in {"", authority.directory_url}:
             return self._none(certificate)
         try:

@@ -2,16 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 from prometheus_client import Counter
 
 from controlplane.core import failure as failures
 from controlplane.core.backoff import FailureKind
+from controlplane.core.breaker import LONGEST
 from controlplane.core.certificate import CertificateRecord
 from controlplane.core.failure import Failure
-from controlplane.core.managed_domain import Actor, DomainStatus, Revocation
+from controlplane.core.managed_domain import Actor, DomainState, DomainStatus, Revocation
 from controlplane.core.ports import AcmeError, AcmeUnreachable, CertificateAuthority, CertificateStore, Work
 from controlplane.core.revocation_plan import (
     AUTHORITY_NOT_CONFIGURED,
@@ -39,8 +40,8 @@ class RevocationResult:
     """What came of a look at a domain's revocation.
 
     `done_time` is the new `DomainStatus.revocation_done_time`, None when nothing was brought to an end. `failure` says why the CA was asked
-    in vain, in the CA's own words, and `retry_time` when to ask again; both are None else. `new_certificate` is whether the certificate in
-    force is to be replaced now, whether or not the CA was reached.
+    in vain, in the CA's own words; None else. `retry_time` is when to ask again, after a failure, or since the CA wants to be left alone.
+    `new_certificate` is whether the certificate in force is to be replaced now, whether or not the CA was reached.
     """
 
     step: RevocationStep
@@ -59,10 +60,14 @@ class RevocationResult:
 
 
 class Revoker:
-    """Revokes what a domain asks for. `certificates` is read for the certificate that was in force before."""
+    """Revokes what a domain asks for; one a worker, since it remembers which CA wants to be left alone.
+
+    `certificates` is read for the certificate that was in force before.
+    """
 
     def __init__(self, certificates: CertificateStore) -> None:
         self._certificates = certificates
+        self._left_alone: dict[str, datetime] = {}
 
     async def carry_out(self, authority_of_certificate: AuthorityOf, work: Work, now: datetime) -> RevocationResult:
         """Does what is due for the pending revocation of a leased domain.
@@ -78,7 +83,7 @@ class Revoker:
         if pending is None:
             return RevocationResult(RevocationStep.NOTHING, new_certificate=wanted)
         standing, record = standing_of(pending.certificate_id, work.certificate, await self._previous(pending, work), now)
-        step = next_step(pending, standing)
+        step = next_step(pending, standing, paused=work.domain.status.state is DomainState.PAUSED)
         name = work.domain.spec.fqdn.value
         if step is RevocationStep.CLOSE or record is None:
             _revocations.labels("nothing_to_revoke").inc()
@@ -86,11 +91,17 @@ class Revoker:
             return RevocationResult(RevocationStep.CLOSE, done_time=pending.request_time, new_certificate=wanted)
         if step is RevocationStep.ISSUE_FIRST:
             return RevocationResult(step, new_certificate=wanted)
-        failure = await self._revoke(authority_of_certificate(record), record, pending, now)
+        authority = authority_of_certificate(record)
+        directory_url = "" if authority is None else authority.directory_url
+        if now < (until := self._left_alone.get(directory_url, now)):
+            return RevocationResult(step, retry_time=until, new_certificate=wanted)
+        failure = await self._revoke(authority, record, pending, now)
         if failure is None:
             _revocations.labels("revoked").inc()
             _log.info("certificate revoked", domain=name, certificate=record.id, reason=pending.reason)
             return RevocationResult(step, done_time=pending.request_time, new_certificate=wanted)
+        if failure.retry_after:
+            self._left_alone[directory_url] = now + min(timedelta(seconds=failure.retry_after), LONGEST)
         by_operator = failure.problem.must_act is Actor.OPERATOR
         _revocations.labels("refused" if by_operator else "authority_failed").inc()
         (_log.error if by_operator else _log.warning)(

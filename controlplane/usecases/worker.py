@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 import structlog
 from prometheus_client import Gauge
 
-from controlplane.core.errors import LeaseLost, RecordRejected, Unavailable
+from controlplane.core.errors import DomainGone, LeaseLost, RecordRejected, Unavailable
 from controlplane.core.jitter import fraction
 from controlplane.core.lane import Lane
 from controlplane.core.lane_shares import SHARES, LaneShares, Share
@@ -27,8 +27,9 @@ _INFLIGHT = Gauge("certplane_lane_inflight", "Domains that this worker works on,
 _KINDS = frozenset({ChangeKind.SPEC})
 """What the API asks for; what workers write themselves says when the domain is due again."""
 
-_PLACES_ORDERS: Sequence[Lane] = (Lane.NEW, Lane.SICK)
-"""Lanes whose attempts wait when the CA's limits leave no order. A renewal is exempt from them, or must not wait behind new customers."""
+_PLACES_ORDERS: Sequence[Lane] = (Lane.NEW,)
+"""Lanes whose attempts wait when the CA's limits leave no order. A renewal is exempt from them, or must not wait behind new customers; sick
+names seldom come as far as an order, and are looked at whatever others have used up."""
 
 _LONGEST_IDLE = 2.0
 # While there is work at hand, for what becomes due in a lane before it.
@@ -260,11 +261,14 @@ class Worker:
             self._wake.set()
 
     async def _prolong(self, lease: Lease) -> None:
-        """Keeps the lease until it is cancelled; raises `LeaseLost`, which ends the work, when it is somebody else's."""
+        """Keeps the lease until it is cancelled or the domain gone; raises `LeaseLost`, which ends the work, when it is somebody else's."""
         while True:
             await asyncio.sleep(self._lease_ttl.total_seconds() / 3)
             try:
                 await self._work.extend(lease, self._lease_ttl)
+            except DomainGone:
+                # The attempt learns that from its next write, before any step that counts, and takes its tokens away.
+                return
             except Unavailable as error:
                 _log.warning("the lease could not be prolonged", domain=lease.name.value, reason=str(error))
 

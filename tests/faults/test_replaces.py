@@ -96,8 +96,9 @@ async def test_a_certificate_that_the_ca_does_not_know(issuer: Issuer, proxy: Fa
 
 
 async def test_a_rate_limit_does_not_give_the_exemption_up(issuer: Issuer, proxy: FaultProxy) -> None:
-    """A replacement that is limited all the same keeps what it replaces, for when the wait is over."""
+    """The order that follows one that is limited all the same says what it replaces too, when the wait is over."""
     name, identifier = await issued_before(issuer, proxy)
+    await issuer.work.request_renewal(DomainName(name))
     await prepare(issuer, name, identifier)
     proxy.fault(Endpoint.NEW_ORDER, Refuse("rateLimited", 429, headers={"Retry-After": "600"}))
     ending = await attempts_until_issued(issuer, name, 2)

@@ -121,7 +121,7 @@ async def test_a_renewal_window_decides(world: World) -> None:
     assert Outcome.ISSUED is await world.attempt()
     first = world.issuer.work.certificate_of(DomainName(SHOP))
     assert first is not None
-    world.clock.shift += timedelta(minutes=2)
+    world.clock.shift += HOUR
     assert Outcome.NOTHING_TO_DO is await world.attempt()
     assert Outcome.NOTHING_TO_DO is await world.attempt()
     assert 1 == len(world.proxy.log.of(Endpoint.RENEWAL_INFO))

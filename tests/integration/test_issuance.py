@@ -34,7 +34,8 @@ def stored(issuer: Issuer, name: str = SHOP) -> CertificateRecord:
 def in_force(name: str = SHOP, *additional: str, left: timedelta = timedelta(days=60)) -> tuple[CertificateRecord, DomainStatus]:
     """A certificate from elsewhere, so that the CA has no authorization for its names, and the status that belongs to it."""
     end = utc_now() + left
-    certificate = replace(samples.certificate(name, *additional), not_before=end - timedelta(days=90), not_after=end)
+    begin = end - timedelta(days=90)
+    certificate = replace(samples.certificate(name, *additional), not_before=begin, not_after=end, issue_time=begin)
     return certificate, DomainStatus(state=DomainState.ACTIVE, certificate_id=certificate.id, expire_time=end)
 
 

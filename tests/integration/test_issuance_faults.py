@@ -194,7 +194,7 @@ async def test_a_rejected_chain_is_not_stored(issuer: Issuer) -> None:
 
 
 async def test_a_rate_limit_is_respected_and_blames_nobody(issuer: Issuer) -> None:
-    """A rateLimited newOrder keeps the prepared order and waits as long as the CA asked."""
+    """A rateLimited newOrder waits as long as the CA asked; the order that was not taken is dropped, for the gate to decide again."""
     issuer.authority.refused["new_order"] = AcmeProblem(f"{ACME}rateLimited", "too many", 429, 7200.0)
     await issuer.work.add(samples.spec(SHOP))
     before = utc_now()
@@ -202,8 +202,10 @@ async def test_a_rate_limit_is_respected_and_blames_nobody(issuer: Issuer) -> No
     status = issuer.status(SHOP)
     assert status.next_attempt_time is not None
     assert status.next_attempt_time - before >= timedelta(hours=2)
-    assert issuer.work.order_of(DomainName(SHOP)) is not None
-    assert await issuer.attempt(SHOP) is Outcome.ISSUED
+    assert issuer.work.order_of(DomainName(SHOP)) is None
+    # Whatever makes it due before, nobody's order goes to the CA until then.
+    assert await issuer.attempt(SHOP) is Outcome.HELD
+    assert 1 == len(issuer.authority.ordered)
 
 
 async def test_a_lost_lease_stops_everything(issuer: Issuer) -> None:

@@ -186,6 +186,19 @@ async def test_a_deleted_domain_ends_quietly(work: InMemoryWork, issuance: HeldI
         await eventually(lambda: issuance.done == ["shop.example.com"])
 
 
+async def test_work_on_a_deleted_domain_ends_at_its_own_write(work: InMemoryWork, issuance: HeldIssuance) -> None:
+    """It is not cancelled when its lease cannot be prolonged: it has tokens to take away, which nobody else knows of."""
+    gone = DomainName("gone.example.com")
+    await work.add(samples.spec(gone.value))
+    async with running(work, issuance, ttl=0.06):
+        await eventually(lambda: issuance.running == {gone.value})
+        await work.delete(gone)
+        await asyncio.sleep(0.1)
+        issuance.go.set()
+        await eventually(lambda: issuance.lost == [gone.value])
+    assert [] == issuance.cancelled
+
+
 async def test_an_absent_store_is_outlived(work: InMemoryWork, issuance: HeldIssuance) -> None:
     """While the store is away the worker waits; when it is back the work is done."""
     issuance.go.set()

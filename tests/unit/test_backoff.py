@@ -1,10 +1,10 @@
 """Backoff after failures."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from controlplane.core.backoff import DELAYS, JITTER, LONGEST_UNLESS_CUSTOMER, FailureKind, delay
+from controlplane.core.backoff import DELAYS, JITTER, LONGEST_UNLESS_CUSTOMER, FailureKind, delay, held_until
 from controlplane.core.managed_domain import Actor
 
 
@@ -76,3 +76,14 @@ def test_a_short_retry_after_does_not_shorten_the_backoff() -> None:
 def test_an_attempt_count_of_zero_counts_as_the_first() -> None:
     """A count that was never raised does not index before the schedule."""
     assert DELAYS[FailureKind.ORDER][0] <= delay(FailureKind.ORDER, 0, "a.example") <= DELAYS[FailureKind.ORDER][0] * 1.2
+
+
+def test_who_is_held_long_asks_less_often() -> None:
+    """At first at the time that the limit gives, later after a quarter of the time waited, ten minutes at most; never all at once."""
+    now = datetime(2026, 11, 1, tzinfo=UTC)
+    minute = timedelta(minutes=1)
+    for waited, expected in ((0, 1), (4, 1), (20, 5), (400, 10)):
+        waits = [held_until(now + minute, now - waited * minute, now, f"shop{number}.example") - now for number in range(200)]
+        assert expected * minute <= min(waits)
+        assert max(waits) <= 1.2 * expected * minute
+        assert len(set(waits)) > 150

@@ -206,3 +206,10 @@ def test_revocation_of_another_certificate_waits() -> None:
     later = with_revocation(done, asked(certificate_id="b" * 32)).revocation
     assert later is not None
     assert ("b" * 32, True) == (later.certificate_id, later.request_time > NOW)
+
+
+def test_a_paused_domain_is_revoked_at_once() -> None:
+    """It gets no new certificate that could be waited for."""
+    asked = Revocation("c", RevocationReason.SUPERSEDED, datetime(2026, 11, 1, tzinfo=UTC))
+    assert RevocationStep.ISSUE_FIRST is next_step(asked, Standing.IN_FORCE)
+    assert RevocationStep.REVOKE is next_step(asked, Standing.IN_FORCE, paused=True)
