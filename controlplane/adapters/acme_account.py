@@ -1,6 +1,7 @@
 """The ACME account: made once, its key sealed before the CA hears of it, and never silently made again (RFC 8555 section 7.3)."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from urllib.parse import urlsplit
@@ -63,6 +64,7 @@ class AcmeAccount:
         clock: Clock,
         contact: tuple[str, ...],
         external: ExternalAccount | None,
+        allow_registration: Callable[[], Awaitable[None]],
     ) -> None:
         self._requests = requests
         self._keys = keys
@@ -71,6 +73,7 @@ class AcmeAccount:
         self._clock = clock
         self._contact = contact
         self._external = external
+        self._allow_registration = allow_registration
         self._lock = asyncio.Lock()
         self._opened: OpenedAccount | None = None
         self._known_url = ""
@@ -204,6 +207,7 @@ class AcmeAccount:
             return record
 
     async def _registered(self, record: AccountRecord, key: JWK) -> AccountRecord:
+        await self._allow_registration()
         # With a key that has an account already the CA answers 200 with its URL (section 7.3), so this may be repeated.
         url = await self._requests.register(key, self._contact, self._external)
         terms = await self._requests.terms_of_service()

@@ -6,7 +6,7 @@ Messages and challenges are the `acme` package's, keys and signatures `josepy`'s
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -44,6 +44,10 @@ async def no_wait(_endpoint: str) -> None:
     """A pace without limits."""
 
 
+async def free() -> None:
+    """A registration that no limit counts."""
+
+
 class AcmeClient:
     """Implements `core.ports.CertificateAuthority`. Nothing is sent before the first call; `close` it at the end."""
 
@@ -59,6 +63,7 @@ class AcmeClient:
         contact: str = "",
         external_account: ExternalAccount | None = None,
         pace: Pace = no_wait,
+        allow_registration: Callable[[], Awaitable[None]] = free,
     ) -> None:
         """Prepares a client.
 
@@ -72,6 +77,7 @@ class AcmeClient:
             contact: an e-mail address for the CA, or empty.
             external_account: what a new account is bound to, for a CA that wants that (RFC 8555 section 7.3.4).
             pace: is awaited, with the endpoint's name in the metrics, before each request, those for the directory and for nonces included.
+            allow_registration: is awaited before a new account is asked for; raises `AcmeError` when a limit does not allow it now.
         """
         self._directory_url = directory_url
         self._executor = ThreadPoolExecutor(max_workers=MOST_IN_FLIGHT, thread_name_prefix="acme")
@@ -88,6 +94,7 @@ class AcmeClient:
             clock=clock,
             contact=contact_urls(contact),
             external=external_account,
+            allow_registration=allow_registration,
         )
 
     def __repr__(self) -> str:

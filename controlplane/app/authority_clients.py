@@ -1,14 +1,23 @@
 """An ACME client from the settings of a CA."""
 
+from collections.abc import Awaitable, Callable
+
 from controlplane.adapters.acme_account_requests import Pace
-from controlplane.adapters.acme_client import AcmeClient, no_wait
+from controlplane.adapters.acme_client import AcmeClient, free, no_wait
 from controlplane.adapters.mac_key_file import read_external_account
 from controlplane.core.certificate_authorities import AuthoritySettings
 from controlplane.core.ports import AccountStore, Clock, Opener, Sealer
 
 
 def acme_client(
-    settings: AuthoritySettings, *, accounts: AccountStore, sealer: Sealer, opener: Opener, clock: Clock, pace: Pace = no_wait
+    settings: AuthoritySettings,
+    *,
+    accounts: AccountStore,
+    sealer: Sealer,
+    opener: Opener,
+    clock: Clock,
+    pace: Pace = no_wait,
+    allow_registration: Callable[[], Awaitable[None]] = free,
 ) -> AcmeClient:
     """Returns a client; see `AcmeClient` for the arguments.
 
@@ -26,4 +35,5 @@ def acme_client(
         contact=settings.contact,
         external_account=read_external_account(external.key_id, external.key_file, external.algorithm) if external else None,
         pace=pace,
+        allow_registration=allow_registration,
     )

@@ -103,7 +103,9 @@ def open_authorities(settings: Sequence[AuthoritySettings], client: Redis, keys:
 
         profile = profile_for(one.directory_url, one.limits)
         gate = CaGate(profile, one.directory_url, limits=limits, breakers=breakers, clock=clock, account_url=account_url)
-        acme = acme_client(one, accounts=accounts, sealer=keys, opener=keys, clock=clock, pace=gate.pace)
+        acme = acme_client(
+            one, accounts=accounts, sealer=keys, opener=keys, clock=clock, pace=gate.pace, allow_registration=gate.allow_registration
+        )
         return Authority(one, acme, gate), acme
 
     opened = [open_one(one) for one in settings]

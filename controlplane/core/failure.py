@@ -80,6 +80,7 @@ _BY_TYPE: Mapping[str, tuple[Actor, FailureKind]] = MappingProxyType(
         "unsupportedContact": (Actor.OPERATOR, FailureKind.AUTHORITY),
         "userActionRequired": (Actor.OPERATOR, FailureKind.AUTHORITY),
         ACCOUNT_UNUSABLE: (Actor.OPERATOR, FailureKind.AUTHORITY),
+        LIMIT: (Actor.NOBODY, FailureKind.AUTHORITY),
         "rateLimited": (Actor.NOBODY, FailureKind.AUTHORITY),
         "serverInternal": (Actor.CA, FailureKind.AUTHORITY),
         "badNonce": (Actor.CA, FailureKind.AUTHORITY),

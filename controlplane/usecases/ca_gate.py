@@ -12,13 +12,14 @@ from urllib.parse import urlsplit
 import structlog
 from prometheus_client import Counter
 
+from controlplane.core import failure as failures
 from controlplane.core import order_limits
 from controlplane.core.breaker import Asked, Breaker, BreakerState
 from controlplane.core.ca_profile import CaProfile, Scope
 from controlplane.core.errors import FailedPrecondition
 from controlplane.core.limit_reason import breaker_reason, limit_reason
 from controlplane.core.order_limits import LimitDraw, LimitedBucket
-from controlplane.core.ports import AcmeProblem, BreakerStore, Clock, RateLimits
+from controlplane.core.ports import AcmeError, AcmeProblem, BreakerStore, Clock, RateLimits
 from controlplane.core.token_bucket import SECOND, Refusal, level, wait
 from controlplane.usecases.ca_breaker import CaBreaker
 from controlplane.usecases.request_pace import RequestPace
@@ -132,9 +133,17 @@ class CaGate:
             )
         return await self._admit(order_limits.order_draws(self._profile, names, account_url, replacing=replacing))
 
-    async def admit_registration(self) -> Admitted | Held:
-        """Asks to register an account, and takes its token."""
-        return await self._admit(order_limits.registration_draws(self._profile))
+    async def allow_registration(self) -> None:
+        """Takes a token for the registration of an account. The breaker is not asked: an order is about to be, and it is the probe then.
+
+        Raises:
+            AcmeError: the CA's limit does not allow it now, which is told without asking the CA.
+        """
+        draws = order_limits.registration_draws(self._profile)
+        taken = await self._limits.take(self._directory_url, [draw.draw for draw in draws]) if draws else ()
+        if isinstance(taken, Refusal):
+            held = self._held_by_limit(draws[taken.index].limited, taken.wait)
+            raise AcmeError(AcmeProblem(failures.LIMIT, held.reason, retry_after=taken.wait / SECOND))
 
     async def ended_without_certificate(self, names: Sequence[str], *, replacing: bool, account_url: str) -> None:
         """Gives back what an admitted order took for its certificate, which the CA counts only when it issues. The order itself counts.

@@ -8,8 +8,8 @@ from josepy.json_util import encode_b64jose
 from prometheus_client import REGISTRY
 
 from controlplane.adapters.acme_client import AcmeClient
-from controlplane.core.failure import ACCOUNT_UNUSABLE
-from controlplane.core.ports import AcmeError, AcmeUnreachable
+from controlplane.core.failure import ACCOUNT_UNUSABLE, LIMIT
+from controlplane.core.ports import AcmeError, AcmeProblem, AcmeUnreachable
 from controlplane.usecases.issuance_metrics import Outcome
 from tests.fakes import samples
 from tests.fakes.accounts import InMemoryAccounts
@@ -51,6 +51,24 @@ async def test_the_account_is_made_once_for_concurrent_callers(issuer: Issuer) -
     urls = await asyncio.gather(*(client.ensure_account() for _ in range(20)))
     assert {issuer.accounts.records[issuer.pebble.directory_url].account_url} == set(urls)
     assert (1, before + 1) == (issuer.accounts.created, registrations())
+
+
+async def test_a_registration_that_a_limit_forbids_is_not_sent(issuer: Issuer) -> None:
+    """The gate of the CA is asked first, once an account; when it says no, the CA hears nothing."""
+    asked: list[float] = []
+
+    async def once_no() -> None:
+        asked.append(registrations())
+        if len(asked) == 1:
+            raise AcmeError(AcmeProblem(LIMIT, "ten accounts in three hours", retry_after=60.0))
+
+    before, client = registrations(), client_of(issuer, allow_registration=once_no)
+    with pytest.raises(AcmeError, match="ten accounts"):
+        await client.ensure_account()
+    assert before == registrations()
+    await client.ensure_account()
+    await client.ensure_account()
+    assert ([before, before], before + 1) == (asked, registrations())
 
 
 async def test_two_processes_end_with_one_account(issuer: Issuer) -> None:

@@ -11,7 +11,8 @@ from controlplane.adapters.ca_profiles import load_profile, profile_for
 from controlplane.core.breaker import CLOSED, FAULTS_IN_A_ROW, OPEN_FOR, PROBE_LASTS, Breaker, BreakerState
 from controlplane.core.ca_profile import CaProfile, Scope
 from controlplane.core.errors import FailedPrecondition, Unavailable
-from controlplane.core.ports import AcmeProblem
+from controlplane.core.failure import LIMIT
+from controlplane.core.ports import AcmeError, AcmeProblem
 from controlplane.core.token_bucket import SECOND
 from controlplane.usecases.ca_gate import Admitted, CaGate, Held
 from tests.fakes.limits import InMemoryBreakers, InMemoryRateLimits
@@ -243,9 +244,12 @@ async def test_too_many_names(world: World, profile: str, count: int, allowed: b
 async def test_registrations_are_limited(world: World) -> None:
     """Accounts are registered ten at once, then one each 18 minutes."""
     for _ in range(10):
-        assert Admitted() == await world.gate.admit_registration()
-    held = await world.gate.admit_registration()
-    assert Held(START + 18 * MINUTE, Scope.ADDRESS, "Let's Encrypt's limit of 10 new accounts for our address in 3 hours") == held
+        await world.gate.allow_registration()
+    with pytest.raises(AcmeError) as caught:
+        await world.gate.allow_registration()
+    problem = caught.value.problem
+    assert (LIMIT, 18 * 60.0) == (problem.type, problem.retry_after)
+    assert "Let's Encrypt's limit of 10 new accounts for our address in 3 hours" == problem.detail
     assert Admitted() == await world.admit()
 
 
@@ -258,7 +262,6 @@ async def test_breaker_holds_everybody(world: World) -> None:
     assert (Scope.AUTHORITY, "") == (held.scope, held.subject)
     assert START + OPEN_FOR[0] <= held.until <= START + 1.2 * OPEN_FOR[0]
     assert "Let's Encrypt does not answer as it should; all orders wait, then one will try it again" == held.reason
-    assert isinstance(await world.another().admit_registration(), Held)
     assert 300 == await world.gate.room()
     assert 2.0 == REGISTRY.get_sample_value("certplane_ca_breaker_state", {"authority": "acme-v02.api.letsencrypt.org"})
     levels = await world.gate.levels()
