@@ -13,6 +13,7 @@ from datetime import timedelta
 import structlog
 
 from controlplane.core import failure as failures
+from controlplane.core.ari import window_of
 from controlplane.core.backoff import FailureKind
 from controlplane.core.caa import Issuer
 from controlplane.core.certificate import CertificateRecord
@@ -34,7 +35,7 @@ from controlplane.usecases.issuance_metrics import ISSUANCES, Outcome, timed
 from controlplane.usecases.orders import CertificateCa, Orders, SealedKey
 from controlplane.usecases.preflight_round import PreflightRound
 from controlplane.usecases.progress import Progress
-from controlplane.usecases.renewal_info import RenewalInfoRound
+from controlplane.usecases.renewal_info import RenewalInfoRound, ask_now
 from controlplane.usecases.revocation import Revoker
 
 _log = structlog.get_logger(__name__)
@@ -148,12 +149,21 @@ class Issuance:
         if certificate is not None and progress.order is None and progress.status.state is not DomainState.PAUSED:
             authority = self._authorities.of_certificate(certificate, progress.status)
             client = None if authority is None else authority.client
+            if self._counts_on_exemption(attempt, certificate):
+                # The CA may have moved the window since: the order would be refused for a limit that is not mirrored for it.
+                progress.status = ask_now(progress.status, now)
             progress.status = await self._renewal_info.refresh(client, certificate, progress.status)
         check = next_check(progress.status, attempt.lease.name.value, now, self._grace)
         # An attempt that follows is a check too.
         stays = self._must_wait(attempt) or self._need(attempt) is Need.NOTHING
         if check is not None and check <= now and stays:
             progress.status = await self._departure.run(attempt.work, progress.status, patience=attempt.patience)
+
+    def _counts_on_exemption(self, attempt: Attempt, certificate: CertificateRecord) -> bool:
+        """Whether a renewal is about to be ordered in the certificate's window."""
+        window, now = window_of(attempt.progress.status.renewal_window, certificate), self._clock()
+        in_window = window is not None and window.start <= now < window.end
+        return in_window and self._need(attempt) is Need.RENEWAL and not self._must_wait(attempt)
 
     def _must_wait(self, attempt: Attempt) -> bool:
         """Whether nothing is ordered now: an order in progress waits, or the next attempt does."""

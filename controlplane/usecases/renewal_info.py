@@ -141,3 +141,9 @@ def _tell_if_moved(known: RenewalWindow | None, window: RenewalWindow, certifica
         selected_time=window.selected_time.isoformat(),
         explanation_url=window.explanation_url,
     )
+
+
+def ask_now(status: DomainStatus, now: datetime) -> DomainStatus:
+    """Returns the status with its next question to the CA due now."""
+    window = status.renewal_window
+    return status if window is None else replace(status, renewal_window=replace(window, poll_time=min(window.poll_time, now)))

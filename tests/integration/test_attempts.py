@@ -141,6 +141,26 @@ async def test_a_renewal_window_decides(world: World) -> None:
     assert identifier == world.proxy.log.of(Endpoint.NEW_ORDER)[-1].payload.get("replaces")
 
 
+async def test_the_window_is_asked_for_once_more_before_a_renewal_counts_on_it(world: World) -> None:
+    """A window that the CA has put off since it was asked spends no order, and the renewal moves with it."""
+    await world.issuer.work.add(samples.spec(SHOP))
+    assert Outcome.ISSUED is await world.attempt()
+    first = world.issuer.work.certificate_of(DomainName(SHOP))
+    assert first is not None
+    identifier, now = ari_certificate_id(first.leaf), world.clock()
+    windows = world.proxy.authority.renewals.windows
+    windows[identifier] = Window(now + 2 * HOUR, now + 3 * HOUR, retry_after=24 * 3600)
+    world.clock.shift += HOUR
+    assert Outcome.NOTHING_TO_DO is await world.attempt()
+    windows[identifier] = Window(now + 50 * DAY, now + 51 * DAY)
+    world.at_next_attempt()
+    assert Outcome.NOTHING_TO_DO is await world.attempt()
+    renewal = world.issuer.status(SHOP).renew_time
+    assert renewal is not None
+    assert now + 50 * DAY <= renewal <= now + 51 * DAY
+    assert 1 == world.orders()
+
+
 @pytest.mark.parametrize("reason", [RevocationReason.KEY_COMPROMISE, RevocationReason.SUPERSEDED])
 async def test_a_revoked_certificate_is_replaced(world: World, reason: RevocationReason) -> None:
     """Whatever comes first, at the end the old one is revoked at the CA, once, and another is in force with another key."""
