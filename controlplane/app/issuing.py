@@ -73,9 +73,9 @@ class Cas:
                 url = "" if record is None else record.account_url
         return url
 
-    def usual_issuer(self) -> Issuer:
-        """Returns the most preferred CA, as CAA knows it."""
-        return issuer_of(self.authorities.all[0])
+    def usual_issuer(self, tenant: str) -> Issuer | None:
+        """Returns the most preferred CA that serves a tenant, as CAA knows it; None when none does."""
+        return next((issuer_of(each) for each in self.authorities.all if each.settings.serves(tenant)), None)
 
     async def close(self) -> None:
         """Closes all connections."""

@@ -115,7 +115,7 @@ async def worker(settings: WorkerSettings, stop: asyncio.Event) -> None:
         RedisCheckStore(client, keys),
         PreflightRound(RedisTokenStore(client, keys), preflight, clock, random_token),
         clock,
-        choose_issuer=lambda _: cas.usual_issuer(),
+        choose_issuer=lambda request: cas.usual_issuer(request.tenant),
     )
     owner = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
     loop = Worker(

@@ -1,4 +1,4 @@
-"""How many new orders a worker with several CAs expects to get through."""
+"""How many new orders a worker with several CAs expects to get through, and which of them a check is about."""
 
 from datetime import timedelta
 
@@ -44,3 +44,16 @@ async def test_room_is_that_of_the_cas_that_get_new_orders(
 ) -> None:
     """A CA that nobody falls back to has no part in it, however much it allows."""
     assert room == await cas(Attempts(), *listed).room()
+
+
+@pytest.mark.parametrize(("tenant", "identities"), [("gold", set()), ("tin", {"letsencrypt.org"}), ("", {"letsencrypt.org"})])
+async def test_a_check_is_about_the_ca_that_would_issue(tenant: str, identities: set[str]) -> None:
+    """CAA is read for the most preferred CA that serves the tenant."""
+    found = cas(Attempts(), (FREE, ("gold",), False), (LIMITED, None, False)).usual_issuer(tenant)
+    assert found is not None
+    assert identities == found.identities
+
+
+async def test_a_tenant_that_no_ca_serves_has_no_issuer() -> None:
+    """The check then says nothing of CAA."""
+    assert cas(Attempts(), (FREE, ("gold",), False)).usual_issuer("tin") is None
