@@ -14,13 +14,13 @@ from dataclasses import dataclass
 import grpc
 import uvloop
 
+from bench.peers.split import PACE_SECONDS
 from controlplane.embedded.free_ports import free_ports
 
 _METHOD = "/bench.Bare/Stream"
 _REQUEST, _ACK = b"r" * 60, b"a" * 40
 # As long as the answer with one P-256 secret.
 _ANSWER = b"s" * 2600
-_PAUSE_SECONDS = 0.001
 _WARM_UP = 100
 _SECONDS = 120.0
 
@@ -75,7 +75,7 @@ async def ask(port: int, rounds: int) -> None:
             await call.write(_REQUEST)
             await call.read()
             await call.write(_ACK)
-            await asyncio.sleep(_PAUSE_SECONDS)
+            await asyncio.sleep(PACE_SECONDS)
         await call.done_writing()
         await call.code()
 
