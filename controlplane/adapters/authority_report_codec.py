@@ -1,11 +1,11 @@
 """Reports of CAs to and from certplane.store.v1."""
 
 import math
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from google.protobuf.message import DecodeError
-from google.protobuf.timestamp_pb2 import Timestamp
 
+from controlplane.adapters.stored_times import get_time, optional_time, stored_time
 from controlplane.api.certplane.store.v1.authority_report_pb2 import AuthorityReport as ReportMessage
 from controlplane.api.certplane.store.v1.authority_report_pb2 import ReportedLimit as LimitMessage
 from controlplane.core.authority_report import AuthorityReport, ReportedLimit
@@ -25,20 +25,20 @@ def encode_authority_report(report: AuthorityReport) -> bytes:
         preference=report.preference,
         for_all_tenants=report.for_all_tenants,
         breaker=report.breaker,
-        breaker_until=_message(report.breaker_until),
+        breaker_until=stored_time(report.breaker_until),
         room=report.room,
         seconds_per_order=report.seconds_per_order,
         exempts_renewals=report.exempts_renewals,
         orders_per_second=report.orders_per_second,
-        report_time=_message(report.report_time),
+        report_time=stored_time(report.report_time),
         limits=[
             LimitMessage(
                 name=limit.name,
                 scope=limit.scope,
                 capacity=limit.capacity,
                 available=limit.available,
-                full_time=_message(limit.full_time),
-                blocked_until=_message(limit.blocked_until),
+                full_time=stored_time(limit.full_time),
+                blocked_until=stored_time(limit.blocked_until),
             )
             for limit in report.limits
         ],
@@ -61,7 +61,7 @@ def decode_authority_report(data: bytes) -> AuthorityReport:
             preference=message.preference,
             for_all_tenants=message.for_all_tenants,
             breaker=BreakerState(message.breaker),
-            breaker_until=_time(message.breaker_until) if message.HasField("breaker_until") else None,
+            breaker_until=optional_time(message, "breaker_until"),
             room=int(_amount(message.room)) if message.HasField("room") else None,
             seconds_per_order=_amount(message.seconds_per_order),
             exempts_renewals=message.exempts_renewals,
@@ -72,12 +72,12 @@ def decode_authority_report(data: bytes) -> AuthorityReport:
                     Scope(limit.scope),
                     int(_amount(limit.capacity)),
                     int(_amount(limit.available)),
-                    _time(limit.full_time),
-                    _time(limit.blocked_until) if limit.HasField("blocked_until") else None,
+                    get_time(limit.full_time),
+                    optional_time(limit, "blocked_until"),
                 )
                 for limit in message.limits
             ),
-            report_time=_time(message.report_time),
+            report_time=get_time(message.report_time),
         )
     except (DecodeError, ValueError, OverflowError) as error:
         raise RecordRejected("a stored report of a CA cannot be read") from error
@@ -87,15 +87,3 @@ def _amount(value: float) -> float:
     if not 0 <= value < math.inf:
         raise ValueError("an amount is below zero, or is no number")
     return value
-
-
-def _message(moment: datetime | None) -> Timestamp | None:
-    if moment is None:
-        return None
-    message = Timestamp()
-    message.FromMicroseconds((moment - _EPOCH) // timedelta(microseconds=1))
-    return message
-
-
-def _time(message: Timestamp) -> datetime:
-    return _EPOCH + timedelta(microseconds=message.ToMicroseconds())

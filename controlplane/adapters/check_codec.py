@@ -1,10 +1,8 @@
 """Checks and their results to and from the protobuf messages of certplane.store.v1."""
 
-from datetime import UTC, datetime
-
 from google.protobuf.message import DecodeError
-from google.protobuf.timestamp_pb2 import Timestamp
 
+from controlplane.adapters.stored_times import get_time, stored_time
 from controlplane.api.certplane.store.v1 import check_pb2, domain_pb2
 from controlplane.core.errors import RecordRejected
 from controlplane.core.managed_domain import Actor, Problem
@@ -36,7 +34,7 @@ def decode_request(data: bytes) -> CheckRequest:
 def encode_result(result: CheckResult) -> bytes:
     """Serialises a result."""
     return check_pb2.CheckResult(
-        verdicts=[_encode_verdict(verdict) for verdict in result.verdicts], check_time=_timestamp(result.check_time)
+        verdicts=[_encode_verdict(verdict) for verdict in result.verdicts], check_time=stored_time(result.check_time)
     ).SerializeToString()
 
 
@@ -48,7 +46,7 @@ def decode_result(data: bytes) -> CheckResult:
     """
     try:
         message = check_pb2.CheckResult.FromString(data)
-        return CheckResult(tuple(_decode_verdict(verdict) for verdict in message.verdicts), message.check_time.ToDatetime(UTC))
+        return CheckResult(tuple(_decode_verdict(verdict) for verdict in message.verdicts), get_time(message.check_time))
     except (DecodeError, ValueError, OverflowError):
         raise RecordRejected("the stored result of a check is damaged") from None
 
@@ -63,7 +61,7 @@ def _encode_verdict(verdict: PreflightVerdict) -> check_pb2.NameVerdict:
             type=problem.type,
             detail=problem.detail,
             must_act=problem.must_act,
-            time=_timestamp(problem.time),
+            time=stored_time(problem.time),
             failed_name=problem.failed_name,
         ),
         conclusive=verdict.conclusive,
@@ -79,16 +77,10 @@ def _decode_verdict(message: check_pb2.NameVerdict) -> PreflightVerdict:
     problem, caa = message.problem, message.caa
     return PreflightVerdict(
         DomainName(message.name),
-        Problem(problem.type, problem.detail, Actor(problem.must_act), problem.time.ToDatetime(UTC), problem.failed_name)
+        Problem(problem.type, problem.detail, Actor(problem.must_act), get_time(problem.time), problem.failed_name)
         if message.HasField("problem")
         else None,
         message.conclusive,
         tuple(Observation(seen.address, seen.kind, seen.seen, seen.expected) for seen in message.observations),
         CaaObservation(CaaAnswer(caa.answer), caa.owner, tuple(caa.records), caa.detail) if message.HasField("caa") else None,
     )
-
-
-def _timestamp(value: datetime) -> Timestamp:
-    message = Timestamp()
-    message.FromDatetime(value)
-    return message

@@ -3,11 +3,11 @@
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from google.protobuf.message import DecodeError
-from google.protobuf.timestamp_pb2 import Timestamp
 
+from controlplane.adapters.stored_times import get_time, stored_time
 from controlplane.api.certplane.store.v1 import node_pb2
 from controlplane.core.errors import RecordRejected
 from controlplane.core.node import MAX_REMEMBERED_NAMES, NodeConnection, NodeStatus, RefusedSecret, ReplicaStatus
@@ -34,13 +34,13 @@ def encode_status(status: NodeStatus, replica: str, write_time: datetime) -> byt
         node_id=status.node_id,
         cluster=status.cluster,
         connected=status.connected,
-        connect_time=_timestamp(status.connect_time),
+        connect_time=stored_time(status.connect_time),
         streams=status.streams,
         connections=[
             node_pb2.NodeConnection(
                 variant=connection.variant,
                 identities=connection.identities,
-                connect_time=_timestamp(connection.connect_time),
+                connect_time=stored_time(connection.connect_time),
                 secrets_held=connection.secrets_held,
                 acks=connection.acks,
                 nacks=connection.nacks,
@@ -54,7 +54,7 @@ def encode_status(status: NodeStatus, replica: str, write_time: datetime) -> byt
         nacks=status.nacks,
         refused=[node_pb2.RefusedSecret(name=refused.name, version=refused.version, error=refused.error) for refused in status.refused],
         replica=replica,
-        write_time=_timestamp(write_time),
+        write_time=stored_time(write_time),
     ).SerializeToString()
 
 
@@ -70,13 +70,13 @@ def decode_status(data: bytes) -> WrittenStatus:
             node_id=message.node_id,
             cluster=message.cluster,
             connected=message.connected,
-            connect_time=_time(message.connect_time),
+            connect_time=get_time(message.connect_time),
             streams=message.streams,
             connections=tuple(
                 NodeConnection(
                     connection.variant,
                     tuple(connection.identities),
-                    _time(connection.connect_time),
+                    get_time(connection.connect_time),
                     connection.secrets_held,
                     connection.acks,
                     connection.nacks,
@@ -90,7 +90,7 @@ def decode_status(data: bytes) -> WrittenStatus:
             nacks=message.nacks,
             refused=tuple(RefusedSecret(refused.name, refused.version, refused.error) for refused in message.refused),
         )
-        return WrittenStatus(status, message.replica, _time(message.write_time))
+        return WrittenStatus(status, message.replica, get_time(message.write_time))
     except (DecodeError, ValueError, OverflowError) as error:
         raise RecordRejected("the stored status of a node cannot be read") from error
 
@@ -99,8 +99,8 @@ def encode_replica(replica: ReplicaStatus) -> bytes:
     """Serialises the status of a replica."""
     return node_pb2.ReplicaStatus(
         replica=replica.replica,
-        start_time=_timestamp(replica.start_time),
-        seen_time=_timestamp(replica.seen_time),
+        start_time=stored_time(replica.start_time),
+        seen_time=stored_time(replica.seen_time),
         nodes=replica.nodes,
         streams=replica.streams,
         secrets_held=replica.secrets_held,
@@ -118,8 +118,8 @@ def decode_replica(data: bytes) -> ReplicaStatus:
         message = node_pb2.ReplicaStatus.FromString(data)
         return ReplicaStatus(
             replica=message.replica,
-            start_time=_time(message.start_time),
-            seen_time=_time(message.seen_time),
+            start_time=get_time(message.start_time),
+            seen_time=get_time(message.seen_time),
             nodes=message.nodes,
             streams=message.streams,
             secrets_held=message.secrets_held,
@@ -150,13 +150,3 @@ def decode_names(data: bytes) -> tuple[bytes, ...]:
     if not unpacker.eof or len(names) != message.count or len(names) > MAX_REMEMBERED_NAMES:
         raise RecordRejected("the stored names of a node are damaged")
     return names
-
-
-def _timestamp(moment: datetime) -> Timestamp:
-    message = Timestamp()
-    message.FromDatetime(moment)
-    return message
-
-
-def _time(message: Timestamp) -> datetime:
-    return message.ToDatetime(UTC)

@@ -1,9 +1,10 @@
 """Core records to and from the protobuf messages of certplane.store.v1."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from controlplane.adapters.stored_times import get_time, optional_time, put_time
 from controlplane.api.certplane.store.v1 import account_pb2, certificate_pb2, domain_pb2, envelope_pb2, order_pb2, token_pb2
 from controlplane.core.errors import RecordRejected
 from controlplane.core.managed_domain import (
@@ -21,18 +22,6 @@ from controlplane.core.order import OrderRecord, Phase
 from controlplane.core.ports import AccountRecord, AccountStatus, SealedAccountKey, TokenRecord
 from controlplane.core.redacted import SecretBytes
 from controlplane.core.sealing import Envelope, Scheme
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def _put_time(field: Timestamp, value: datetime | None) -> None:
-    if value is not None:
-        microseconds = (value - _EPOCH) // timedelta(microseconds=1)
-        field.seconds, field.nanos = microseconds // 1_000_000, (microseconds % 1_000_000) * 1000
-
-
-def _get_time(field: Timestamp) -> datetime:
-    return _EPOCH + timedelta(seconds=field.seconds, microseconds=field.nanos // 1000)
 
 
 def encode_envelope(envelope: Envelope) -> envelope_pb2.Envelope:
@@ -82,13 +71,13 @@ def encode_spec(spec: DomainSpec) -> bytes:
         create_request_id=spec.create_request_id,
         renewal_replacement=spec.renewal_replacement,
     )
-    _put_time(message.create_time, spec.create_time)
-    _put_time(message.renewal_request_time, spec.renewal_request_time)
-    _put_time(message.renewal_not_before, spec.renewal_not_before)
+    put_time(message.create_time, spec.create_time)
+    put_time(message.renewal_request_time, spec.renewal_request_time)
+    put_time(message.renewal_not_before, spec.renewal_not_before)
     if spec.revocation is not None:
         message.revocation.certificate_id = spec.revocation.certificate_id
         message.revocation.reason = spec.revocation.reason
-        _put_time(message.revocation.request_time, spec.revocation.request_time)
+        put_time(message.revocation.request_time, spec.revocation.request_time)
     return message.SerializeToString(deterministic=True)
 
 
@@ -98,20 +87,20 @@ def decode_spec(data: bytes) -> DomainSpec:
     return DomainSpec(
         fqdn=DomainName(message.fqdn),
         uid=message.uid,
-        create_time=_get_time(message.create_time),
+        create_time=get_time(message.create_time),
         tenant=message.tenant,
         additional_names=tuple(DomainName(name) for name in message.additional_names),
         labels=dict(message.labels),
         create_request_id=message.create_request_id,
-        renewal_request_time=_get_time(message.renewal_request_time) if message.HasField("renewal_request_time") else None,
-        renewal_not_before=_get_time(message.renewal_not_before) if message.HasField("renewal_not_before") else None,
+        renewal_request_time=optional_time(message, "renewal_request_time"),
+        renewal_not_before=optional_time(message, "renewal_not_before"),
         renewal_replacement=message.renewal_replacement,
         revocation=_decode_revocation(message.revocation) if message.HasField("revocation") else None,
     )
 
 
 def _decode_revocation(message: domain_pb2.Revocation) -> Revocation:
-    return Revocation(message.certificate_id, message.reason, _get_time(message.request_time))
+    return Revocation(message.certificate_id, message.reason, get_time(message.request_time))
 
 
 def encode_status(status: DomainStatus) -> bytes:
@@ -128,14 +117,14 @@ def encode_status(status: DomainStatus) -> bytes:
         refusing_authorities=status.refusing_authorities,
         pause_reason=status.pause_reason or 0,
     )
-    _put_time(message.issue_time, status.issue_time)
-    _put_time(message.expire_time, status.expire_time)
-    _put_time(message.renew_time, status.renew_time)
-    _put_time(message.next_attempt_time, status.next_attempt_time)
-    _put_time(message.renewal_done_time, status.renewal_done_time)
-    _put_time(message.departed_time, status.departed_time)
-    _put_time(message.checked_time, status.checked_time)
-    _put_time(message.revocation_done_time, status.revocation_done_time)
+    put_time(message.issue_time, status.issue_time)
+    put_time(message.expire_time, status.expire_time)
+    put_time(message.renew_time, status.renew_time)
+    put_time(message.next_attempt_time, status.next_attempt_time)
+    put_time(message.renewal_done_time, status.renewal_done_time)
+    put_time(message.departed_time, status.departed_time)
+    put_time(message.checked_time, status.checked_time)
+    put_time(message.revocation_done_time, status.revocation_done_time)
     if status.renewal_window is not None:
         _encode_window(message.renewal_window, status.renewal_window)
     if status.last_error is not None:
@@ -144,16 +133,13 @@ def encode_status(status: DomainStatus) -> bytes:
         message.last_error.detail = error.detail
         message.last_error.must_act = error.must_act
         message.last_error.failed_name = error.failed_name
-        _put_time(message.last_error.time, error.time)
+        put_time(message.last_error.time, error.time)
     return message.SerializeToString()
 
 
 def decode_status(data: bytes) -> DomainStatus:
     """Reads a status."""
     message = domain_pb2.DomainStatus.FromString(data)
-
-    def time(field: str) -> datetime | None:
-        return _get_time(getattr(message, field)) if message.HasField(field) else None
 
     error = message.last_error
     return DomainStatus(
@@ -162,41 +148,41 @@ def decode_status(data: bytes) -> DomainStatus:
         current_step=message.current_step,
         certificate_id=message.certificate_id,
         serial_number=message.serial_number,
-        issue_time=time("issue_time"),
-        expire_time=time("expire_time"),
-        renew_time=time("renew_time"),
-        next_attempt_time=time("next_attempt_time"),
+        issue_time=optional_time(message, "issue_time"),
+        expire_time=optional_time(message, "expire_time"),
+        renew_time=optional_time(message, "renew_time"),
+        next_attempt_time=optional_time(message, "next_attempt_time"),
         attempt_count=message.attempt_count,
-        last_error=Problem(error.type, error.detail, Actor(error.must_act), _get_time(error.time), error.failed_name)
+        last_error=Problem(error.type, error.detail, Actor(error.must_act), get_time(error.time), error.failed_name)
         if message.HasField("last_error")
         else None,
         omitted_names=tuple(DomainName(name) for name in message.omitted_names),
-        renewal_done_time=time("renewal_done_time"),
+        renewal_done_time=optional_time(message, "renewal_done_time"),
         renewal_window=_decode_window(message.renewal_window) if message.HasField("renewal_window") else None,
         certificate_authority=message.certificate_authority,
         refusing_authorities=tuple(message.refusing_authorities),
-        departed_time=time("departed_time"),
-        checked_time=time("checked_time"),
+        departed_time=optional_time(message, "departed_time"),
+        checked_time=optional_time(message, "checked_time"),
         pause_reason=PauseReason(message.pause_reason) if message.pause_reason else None,
-        revocation_done_time=time("revocation_done_time"),
+        revocation_done_time=optional_time(message, "revocation_done_time"),
     )
 
 
 def _encode_window(message: domain_pb2.RenewalWindow, window: RenewalWindow) -> None:
     message.certificate_id, message.explanation_url = window.certificate_id, window.explanation_url
-    _put_time(message.start, window.start)
-    _put_time(message.end, window.end)
-    _put_time(message.selected_time, window.selected_time)
-    _put_time(message.poll_time, window.poll_time)
+    put_time(message.start, window.start)
+    put_time(message.end, window.end)
+    put_time(message.selected_time, window.selected_time)
+    put_time(message.poll_time, window.poll_time)
 
 
 def _decode_window(message: domain_pb2.RenewalWindow) -> RenewalWindow:
     return RenewalWindow(
         message.certificate_id,
-        _get_time(message.start),
-        _get_time(message.end),
-        _get_time(message.selected_time),
-        _get_time(message.poll_time),
+        get_time(message.start),
+        get_time(message.end),
+        get_time(message.selected_time),
+        get_time(message.poll_time),
         message.explanation_url,
     )
 
@@ -217,8 +203,8 @@ def encode_order(order: OrderRecord) -> bytes:
         replaces=order.replaces,
         profile=order.profile,
     )
-    _put_time(message.start_time, order.start_time)
-    _put_time(message.expire_time, order.expire_time)
+    put_time(message.start_time, order.start_time)
+    put_time(message.expire_time, order.expire_time)
     return message.SerializeToString()
 
 
@@ -231,11 +217,11 @@ def decode_order(data: bytes) -> OrderRecord:
         csr=message.csr,
         sealed_leaf_key=decode_envelope(message.sealed_leaf_key),
         directory_url=message.directory_url,
-        start_time=_get_time(message.start_time),
+        start_time=get_time(message.start_time),
         order_url=message.order_url,
         finalize_url=message.finalize_url,
         authorization_urls=tuple(message.authorization_urls),
-        expire_time=_get_time(message.expire_time) if message.HasField("expire_time") else None,
+        expire_time=optional_time(message, "expire_time"),
         tokens=tuple(message.tokens),
         account_url=message.account_url,
         replaces=message.replaces,
@@ -248,7 +234,7 @@ def encode_token(record: TokenRecord) -> bytes:
     message = token_pb2.TokenRecord(
         token=record.token, key_authorization=record.key_authorization.reveal().decode("ascii"), names=record.names
     )
-    _put_time(message.expire_time, record.expire_time)
+    put_time(message.expire_time, record.expire_time)
     return message.SerializeToString()
 
 
@@ -256,7 +242,7 @@ def decode_token(data: bytes) -> TokenRecord:
     """Reads a token record."""
     message = token_pb2.TokenRecord.FromString(data)
     return TokenRecord(
-        message.token, SecretBytes(message.key_authorization.encode("ascii")), tuple(message.names), _get_time(message.expire_time)
+        message.token, SecretBytes(message.key_authorization.encode("ascii")), tuple(message.names), get_time(message.expire_time)
     )
 
 
@@ -272,8 +258,8 @@ def encode_account(record: AccountRecord) -> bytes:
         terms_of_service_url=record.terms_of_service,
         external_account_key_id=record.external_account_key_id,
     )
-    _put_time(message.create_time, record.create_time)
-    _put_time(message.key_change_time, record.key_change_time)
+    put_time(message.create_time, record.create_time)
+    put_time(message.key_change_time, record.key_change_time)
     if record.successor is not None:
         message.sealed_successor_key.CopyFrom(encode_envelope(record.successor.envelope))
         message.successor_spki_digest = record.successor.spki_digest
@@ -300,9 +286,9 @@ def decode_account(data: bytes) -> AccountRecord:
         message.account_url,
         decode_envelope(message.sealed_account_key),
         message.spki_digest,
-        _get_time(message.create_time),
+        get_time(message.create_time),
         successor=successor,
-        key_change_time=_get_time(message.key_change_time) if message.HasField("key_change_time") else None,
+        key_change_time=optional_time(message, "key_change_time"),
         status=status,
         contact=tuple(message.contact),
         terms_of_service=message.terms_of_service_url,
@@ -314,16 +300,16 @@ def encode_certificate_times(
     message: certificate_pb2.CertificateRecord, not_before: datetime, not_after: datetime, issued: datetime
 ) -> None:
     """Fills in the times of a certificate record."""
-    _put_time(message.not_before, not_before)
-    _put_time(message.not_after, not_after)
-    _put_time(message.issue_time, issued)
+    put_time(message.not_before, not_before)
+    put_time(message.not_after, not_after)
+    put_time(message.issue_time, issued)
 
 
 def decode_certificate_times(message: certificate_pb2.CertificateRecord) -> tuple[datetime, datetime, datetime]:
     """Returns start and end of validity, and when the certificate was stored."""
-    return _certificate_time(message.not_before), _certificate_time(message.not_after), _get_time(message.issue_time)
+    return _certificate_time(message.not_before), _certificate_time(message.not_after), get_time(message.issue_time)
 
 
 def _certificate_time(field: Timestamp) -> datetime:
     """Returns a time in whole seconds, as certificates have them (RFC 5280 section 4.1.2.5): each look-up reads two."""
-    return datetime.fromtimestamp(field.seconds, UTC) if not field.nanos else _get_time(field)
+    return datetime.fromtimestamp(field.seconds, UTC) if not field.nanos else get_time(field)

@@ -3,8 +3,8 @@
 from datetime import UTC, datetime, timedelta
 
 from google.protobuf.message import DecodeError
-from google.protobuf.timestamp_pb2 import Timestamp
 
+from controlplane.adapters.stored_times import get_time, optional_time, put_time
 from controlplane.api.certplane.store.v1.replacement_pb2 import ReplacementRecord, UrgencyCount
 from controlplane.core.errors import RecordRejected
 from controlplane.core.replacement import Replacement, ReplacementState
@@ -34,11 +34,11 @@ def encode_replacement(replacement: Replacement) -> bytes:
         # -1: there is no estimate yet; 0 is one.
         estimate_seconds=-1 if replacement.estimate is None else replacement.estimate.total_seconds(),
     )
-    _put(message.create_time, replacement.create_time)
-    _put(message.start_time, replacement.start_time)
-    _put(message.estimated_complete_time, replacement.estimated_complete_time)
-    _put(message.next_step_time, replacement.next_step_time)
-    _put(message.complete_time, replacement.complete_time)
+    put_time(message.create_time, replacement.create_time)
+    put_time(message.start_time, replacement.start_time)
+    put_time(message.estimated_complete_time, replacement.estimated_complete_time)
+    put_time(message.next_step_time, replacement.next_step_time)
+    put_time(message.complete_time, replacement.complete_time)
     return message.SerializeToString()
 
 
@@ -53,7 +53,7 @@ def decode_replacement(data: bytes, stop_time: datetime | None) -> Replacement:
         return Replacement(
             id=message.id,
             filter_text=message.filter,
-            create_time=_get(message.create_time),
+            create_time=get_time(message.create_time),
             reason=message.reason,
             dry_run=message.dry_run,
             over=timedelta(seconds=message.over_seconds),
@@ -67,26 +67,13 @@ def decode_replacement(data: bytes, stop_time: datetime | None) -> Replacement:
             failing=message.failing,
             seen_pending=message.seen_pending,
             seen_failing=message.seen_failing,
-            start_time=_time(message, "start_time"),
+            start_time=optional_time(message, "start_time"),
             spread=timedelta(seconds=message.spread_seconds),
             estimate=None if message.estimate_seconds < 0 else timedelta(seconds=message.estimate_seconds),
-            estimated_complete_time=_time(message, "estimated_complete_time"),
-            next_step_time=_time(message, "next_step_time"),
-            complete_time=_time(message, "complete_time"),
+            estimated_complete_time=optional_time(message, "estimated_complete_time"),
+            next_step_time=optional_time(message, "next_step_time"),
+            complete_time=optional_time(message, "complete_time"),
             stop_time=stop_time,
         )
     except (DecodeError, ValueError, OverflowError) as error:
         raise RecordRejected("a stored replacement cannot be read") from error
-
-
-def _put(field: Timestamp, value: datetime | None) -> None:
-    if value is not None:
-        field.FromMicroseconds((value - _EPOCH) // timedelta(microseconds=1))
-
-
-def _get(field: Timestamp) -> datetime:
-    return _EPOCH + timedelta(microseconds=field.ToMicroseconds())
-
-
-def _time(message: ReplacementRecord, field: str) -> datetime | None:
-    return _get(getattr(message, field)) if message.HasField(field) else None

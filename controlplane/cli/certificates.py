@@ -17,8 +17,8 @@ from controlplane.api.certplane.v1 import (
 )
 from controlplane.cli.api_client import CALL_SECONDS, ApiSettings, api_command, api_options, open_channel
 from controlplane.cli.certificate_text import describe, table
-from controlplane.cli.json_output import as_json, print_list
 from controlplane.cli.options import option
+from controlplane.cli.printing import as_json, show_list
 
 _PREFIX: Final = "certificates/"
 _DOMAIN_PREFIX: Final = "domains/"
@@ -67,15 +67,7 @@ def list_certificates(settings: ApiSettings, filter_text: str, page_size: int) -
     """List the certificates in force, all pages."""
     with _connected(settings) as channel:
         pages = _pages(_stub(channel), filter_text, page_size)
-        if settings.json:
-            print_list("certificates", pages)
-            return
-        lines = 0
-        for line in table(page for page in pages if page):
-            click.echo(line)
-            lines += 1
-    if not lines:
-        click.echo("no such certificates" if filter_text else "no certificates", err=True)
+        show_list("certificates", pages, json=settings.json, table=table, none="no such certificates" if filter_text else "no certificates")
 
 
 @certificates.command()

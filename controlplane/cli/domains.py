@@ -17,8 +17,8 @@ from controlplane.api.certplane.v1 import domain_pb2, domain_service_pb2
 from controlplane.cli.api_client import CALL_SECONDS, ApiSettings, api_command, api_options, connected
 from controlplane.cli.check_text import describe_check, is_conclusive_problem
 from controlplane.cli.domain_text import describe, problem_words, short_name, state_words, table
-from controlplane.cli.json_output import as_json, print_list
 from controlplane.cli.options import Duration, option
+from controlplane.cli.printing import as_json, show_list
 
 _PREFIX: Final = "domains/"
 _RENEWED_PAGE: Final = 1000
@@ -80,15 +80,7 @@ def list_domains(settings: ApiSettings, filter_text: str, page_size: int) -> Non
     """List domains, all pages."""
     with connected(settings) as stub:
         pages = _pages(stub, filter_text, page_size)
-        if settings.json:
-            print_list("domains", pages)
-            return
-        lines = 0
-        for line in table(page for page in pages if page):
-            click.echo(line)
-            lines += 1
-    if not lines:
-        click.echo("no such domains" if filter_text else "no domains", err=True)
+        show_list("domains", pages, json=settings.json, table=table, none="no such domains" if filter_text else "no domains")
 
 
 @domains.command()

@@ -11,9 +11,9 @@ from google.protobuf.json_format import MessageToDict
 from controlplane.api.certplane.v1 import fleet_pb2, fleet_service_pb2
 from controlplane.cli.api_client import CALL_SECONDS, ApiSettings, api_command, api_options
 from controlplane.cli.fleet_client import PREFIX, fleet_connected, node_secrets
-from controlplane.cli.json_output import as_json, print_list
 from controlplane.cli.node_text import describe, table
 from controlplane.cli.options import option
+from controlplane.cli.printing import as_json, show_list
 
 
 @click.group()
@@ -29,15 +29,7 @@ def list_nodes(settings: ApiSettings, page_size: int) -> None:
     """List nodes, all pages, those included that were seen in the last week."""
     with fleet_connected(settings) as stub:
         pages = _pages(stub, page_size)
-        if settings.json:
-            print_list("nodes", pages)
-            return
-        lines = 0
-        for line in table(page for page in pages if page):
-            click.echo(line)
-            lines += 1
-    if not lines:
-        click.echo("no nodes", err=True)
+        show_list("nodes", pages, json=settings.json, table=table, none="no nodes")
 
 
 @nodes.command()

@@ -11,8 +11,8 @@ import click
 from controlplane.api.certplane.v1 import fleet_service_pb2, replacement_pb2
 from controlplane.cli.api_client import CALL_SECONDS, ApiSettings, api_command, api_options
 from controlplane.cli.fleet_client import fleet_connected
-from controlplane.cli.json_output import as_json, print_list
 from controlplane.cli.options import Duration, option
+from controlplane.cli.printing import as_json, print_list
 from controlplane.cli.replacement_text import describe, table
 
 _PREFIX: Final = "replacements/"

@@ -6,9 +6,9 @@ from controlplane.api.certplane.v1 import fleet_service_pb2
 from controlplane.cli.api_client import CALL_SECONDS, ApiSettings, api_command
 from controlplane.cli.authority_text import authority_lines
 from controlplane.cli.fleet_client import fleet_connected
-from controlplane.cli.json_output import as_json
 from controlplane.cli.lane_text import lane_table
 from controlplane.cli.options import option
+from controlplane.cli.printing import as_json
 
 
 @click.command()

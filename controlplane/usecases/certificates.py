@@ -12,20 +12,21 @@ import structlog
 
 from controlplane.core.certificate import CertificateRecord
 from controlplane.core.certificate_names import certificate_resource_name, parse_certificate_resource
-from controlplane.core.domain_filter import DomainFilter, parse_domain_filter
+from controlplane.core.domain_filter import DomainFilter
 from controlplane.core.errors import FailedPrecondition, FieldViolation, InvalidArgument, NotFound, RecordRejected
 from controlplane.core.managed_domain import Domain, Revocation
 from controlplane.core.names import DomainName, domain_resource_name, parse_domain_resource
 from controlplane.core.ports import CertificateStore, Clock, DomainStore, Page
 from controlplane.core.ports.certificates import CertificateSearch
 from controlplane.core.revocation_plan import RevocationReason
-from controlplane.usecases.bound_tokens import decode_token, encode_token
 from controlplane.usecases.concurrently import all_of
-from controlplane.usecases.domain_listing import list_matching
+from controlplane.usecases.domain_listing import Listing, list_matching
 
 DEFAULT_PAGE_SIZE: Final = 100
 MAX_PAGE_SIZE: Final = 200
 """Each takes some tens of microseconds, in which no handshake is answered."""
+
+_LISTING: Final = Listing("certificates", DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
 
 _log = structlog.get_logger(__name__)
 
@@ -113,16 +114,7 @@ class Certificates:
         Raises:
             InvalidArgument: a negative size, a bad filter, or a token from elsewhere.
         """
-        if page_size < 0:
-            raise InvalidArgument(FieldViolation("page_size", "must not be negative"))
-        condition = parse_domain_filter(filter_text)
-        store_token = ""
-        if page_token:
-            store_token = decode_token(page_token, "certificates", condition.canonical, field="page_token", bound_to="filter")
-        try:
-            page = await self._listed(condition, min(page_size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE), store_token)
-        except InvalidArgument as error:
-            raise InvalidArgument(FieldViolation("page_token", "is not valid any more; leave it empty to start again")) from error
+        page = await _LISTING.page(self._listed, page_size, page_token, filter_text)
         with_one = [domain for domain in page.domains if domain.status.certificate_id]
         records = await self._certificates.lookup([domain.spec.fqdn.value for domain in with_one]) if with_one else {}
         views = []
@@ -130,7 +122,7 @@ class Certificates:
             record = records.get(domain.spec.fqdn.value)
             if isinstance(record, CertificateRecord) and record.fqdn == domain.spec.fqdn.value:
                 views.append(CertificateView(record, domain, in_force=True))
-        return CertificatePage(tuple(views), page.next_token and encode_token("certificates", condition.canonical, page.next_token))
+        return CertificatePage(tuple(views), page.next_token)
 
     async def revoke(self, name: str, domain: str, reason: int) -> CertificateView:
         """Asks for a certificate to be revoked. Asking again for the same has a worker try again at once, and is harmless.

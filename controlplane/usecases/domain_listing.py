@@ -4,11 +4,15 @@ The store can only start a page where one of its own pages ended. So a page of o
 page of the store holds more than fits, the part that fits is read once more, which gives the token that belongs behind it.
 """
 
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Final
 
-from controlplane.core.domain_filter import DomainFilter
+from controlplane.core.domain_filter import DomainFilter, parse_domain_filter
+from controlplane.core.errors import FieldViolation, InvalidArgument
 from controlplane.core.managed_domain import Domain
 from controlplane.core.ports import DomainStore, Page
+from controlplane.usecases.bound_tokens import decode_token, encode_token
 
 SCAN_LIMIT: Final = 5_000
 """Domains looked at for one page at most, so that a rare filter costs many short calls instead of one long one."""
@@ -21,6 +25,51 @@ CHUNK: Final = 500
 
 PAGE_WEIGHT: Final = 3_000_000
 """Bytes, estimated: a gRPC client refuses messages above 4 MiB unless told otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A kind of listing whose pages are those of a filtered walk over the domains.
+
+    `kind` is part of its tokens, so that those of one listing are none of another; a page has `usual` domains unless asked otherwise, and
+    `most` at most.
+    """
+
+    kind: str
+    usual: int
+    most: int
+
+    async def page(
+        self,
+        read: Callable[[DomainFilter, int, str], Awaitable[Page]],
+        page_size: int,
+        page_token: str,
+        filter_text: str,
+    ) -> Page:
+        """Returns one page of the domains that meet a filter; `Page.next_token` is the token for clients.
+
+        A page may hold fewer than asked for, even none, while there is a next token.
+
+        Args:
+            read: reads a page of so many domains at most that meet a condition, after a token of the store.
+            page_size: 0 means `usual`, more than `most` means `most` (AIP-158).
+            page_token: of the page before, with the same filter; empty for the first.
+            filter_text: see `controlplane.core.domain_filter`.
+
+        Raises:
+            InvalidArgument: a negative size, a bad filter, or a token from elsewhere.
+        """
+        if page_size < 0:
+            raise InvalidArgument(FieldViolation("page_size", "must not be negative"))
+        condition = parse_domain_filter(filter_text)
+        store_token = ""
+        if page_token:
+            store_token = decode_token(page_token, self.kind, condition.canonical, field="page_token", bound_to="filter")
+        try:
+            page = await read(condition, min(page_size or self.usual, self.most), store_token)
+        except InvalidArgument as error:
+            raise InvalidArgument(FieldViolation("page_token", "is not valid any more; leave it empty to start again")) from error
+        return Page(page.domains, page.next_token and encode_token(self.kind, condition.canonical, page.next_token))
 
 
 async def list_matching(store: DomainStore, condition: DomainFilter, page_size: int, store_token: str) -> Page:

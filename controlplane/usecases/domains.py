@@ -6,17 +6,17 @@ Nothing here talks to a CA: a create and a renewal are intents in the store, whi
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 import structlog
 
-from controlplane.core.domain_filter import parse_domain_filter
 from controlplane.core.errors import AlreadyExists, FieldViolation, InvalidArgument, NotFound
 from controlplane.core.managed_domain import Domain, DomainSpec, DomainState, DomainStatus
 from controlplane.core.names import domain_resource_name, parse_domain_resource
 from controlplane.core.ports import ChangeFeed, Clock, DomainStore, Page
 from controlplane.usecases.bound_tokens import decode_token, encode_token
-from controlplane.usecases.domain_listing import list_matching
+from controlplane.usecases.domain_listing import Listing, list_matching
 from controlplane.usecases.domain_validation import NewDomain, check_new_domain
 from controlplane.usecases.domain_watch import Deliver, DomainWatch
 from controlplane.usecases.serving_check import ServingCheck
@@ -25,6 +25,7 @@ DEFAULT_PAGE_SIZE: Final = 100
 MAX_PAGE_SIZE: Final = 1_000
 MAX_WATCHED_NAMES: Final = 1_000
 _MAX_ETAG: Final = 128
+_LISTING: Final = Listing("page", DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
 
 _log = structlog.get_logger(__name__)
 
@@ -106,17 +107,7 @@ class DomainService:
         Raises:
             InvalidArgument: a negative size, a bad filter, or a token from elsewhere.
         """
-        if page_size < 0:
-            raise InvalidArgument(FieldViolation("page_size", "must not be negative"))
-        condition = parse_domain_filter(filter_text)
-        store_token = ""
-        if page_token:
-            store_token = decode_token(page_token, "page", condition.canonical, field="page_token", bound_to="filter")
-        try:
-            page = await list_matching(self._store, condition, min(page_size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE), store_token)
-        except InvalidArgument as error:
-            raise InvalidArgument(FieldViolation("page_token", "is not valid any more; leave it empty to start again")) from error
-        return Page(page.domains, page.next_token and encode_token("page", condition.canonical, page.next_token))
+        return await _LISTING.page(partial(list_matching, self._store), page_size, page_token, filter_text)
 
     async def delete(self, name: str, etag: str) -> None:
         """Removes a domain with everything that belongs to it.
