@@ -20,7 +20,7 @@ from controlplane.core.errors import FailedPrecondition
 from controlplane.core.limit_reason import breaker_reason, limit_reason
 from controlplane.core.order_limits import LimitDraw, LimitedBucket
 from controlplane.core.ports import AcmeError, AcmeProblem, BreakerStore, Clock, RateLimits
-from controlplane.core.token_bucket import SECOND, Refusal, level, wait
+from controlplane.core.token_bucket import SECOND, Refusal, level
 from controlplane.usecases.ca_breaker import CaBreaker
 from controlplane.usecases.request_pace import RequestPace
 
@@ -30,9 +30,6 @@ _HELD = Counter(
     "certplane_ca_orders_held_total", "Orders held before they were sent, by CA and what they wait for.", ["authority", "scope"]
 )
 _TAUGHT = Counter("certplane_ca_limit_refusals_total", "Orders that a CA refused for a limit all the same.", ["authority", "scope"])
-
-# One name: authorization, challenge, two looks at the order, finalize, certificate.
-_REQUESTS_BESIDE_NEW_ORDER = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,21 +213,6 @@ class CaGate:
             return None
         levels = await self._levels([draw.limited for draw in draws])
         return min(each.available for each in levels)
-
-    async def eta(self, orders: int, exempt: int, account_url: str = "") -> timedelta:
-        """Returns after how long so many new orders, and so many more that are exempt by ARI, will be through by the buckets."""
-        draws = order_limits.account_draws(self._profile, account_url or self._account_url())
-        found = await self._limits.levels(self._directory_url, [draw.draw.bucket for draw in draws])
-        longest = 0.0
-        for draw, state in zip(draws, found.states, strict=True):
-            # A block holds exempt orders too.
-            needed = wait(draw.draw.bucket, state, found.now, orders) if orders else max(0, state.blocked_until - found.now)
-            longest = max(longest, needed / SECOND)
-        for endpoint, requests in (("new_order", 1), ("order", _REQUESTS_BESIDE_NEW_ORDER)):
-            rate = self._profile.rate_of(endpoint)
-            if rate is not None:
-                longest = max(longest, ((orders + exempt) * requests - rate[1].burst) / rate[1].per_second)
-        return timedelta(seconds=longest)
 
     async def levels(self, names: Sequence[str] = (), account_url: str = "") -> GateLevels:
         """Returns how the breaker stands, and the limits: those of the whole deployment, and those of an order for `names`."""

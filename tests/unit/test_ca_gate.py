@@ -378,38 +378,6 @@ async def test_health_of_a_healthy_ca_is_not_written(world: World) -> None:
     assert {} == world.breakers.breakers
 
 
-@pytest.mark.parametrize(
-    ("orders", "exempt", "expected"),
-    [
-        (0, 0, timedelta(0)),
-        (300, 0, timedelta(seconds=6.7)),
-        (301, 0, timedelta(seconds=36)),
-        (10_300, 0, timedelta(seconds=360_000)),
-        # By requests a second: six more an order.
-        (0, 100_000, timedelta(seconds=(600_000 - 125) / 250)),
-        (300, 100_000, timedelta(seconds=(601_800 - 125) / 250)),
-        (20_300, 100_000, timedelta(seconds=720_000)),
-    ],
-)
-async def test_eta(world: World, orders: int, exempt: int, expected: timedelta) -> None:
-    """How long a mass replacement takes follows from the account's limit, and for what is exempt from the rate of requests."""
-    assert expected == await world.gate.eta(orders, exempt)
-
-
-async def test_eta_counts_what_is_used_up_and_blocked(world: World) -> None:
-    """Orders already sent are ahead of those asked for; a block is ahead of everything."""
-    for number in range(100):
-        await world.admit(f"d{number}.example")
-    assert timedelta(seconds=3600) == await world.gate.eta(300, 0)
-    await world.gate.learn(refused("something new", 7200.0), NAME, ACCOUNT)
-    assert 2 * HOUR == await world.gate.eta(300, 0) == await world.gate.eta(0, 1)
-
-
-async def test_eta_where_nothing_is_limited() -> None:
-    """Without limits there is nothing to wait for."""
-    assert timedelta(0) == await World(load_profile("pebble")).gate.eta(10**6, 10**6)
-
-
 async def test_levels_say_when_limits_are_full(world: World) -> None:
     """A status page shows what is there, when all of it will be, and that a healthy CA has no wait."""
     await world.admit()
