@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from controlplane.core.backoff import FailureKind, delay
 from controlplane.core.managed_domain import Actor, Problem
-from controlplane.core.ports import AcmeProblem, AcmeUnreachable, RemoteAuthorization, RemoteOrder
+from controlplane.core.ports import AcmeError, AcmeProblem, AcmeUnreachable, RemoteAuthorization, RemoteOrder
 
 ACME = "urn:ietf:params:acme:error:"
 OWN = "urn:certplane:error:"
@@ -145,6 +145,11 @@ def refused(problem: AcmeProblem, now: datetime, failed_name: str = "") -> Failu
 def unreachable(error: AcmeUnreachable, now: datetime) -> Failure:
     """Returns the failure for a CA that gave no usable answer."""
     return Failure(_problem(AUTHORITY_UNREACHABLE, str(error), Actor.CA, now), FailureKind.AUTHORITY, error.retry_after)
+
+
+def of_error(error: AcmeError | AcmeUnreachable, now: datetime) -> Failure:
+    """Returns the failure for whatever a request to the CA has raised."""
+    return refused(error.problem, now) if isinstance(error, AcmeError) else unreachable(error, now)
 
 
 def order_invalid(order: RemoteOrder, authorizations: Iterable[RemoteAuthorization], own_name: str, now: datetime) -> Failure:

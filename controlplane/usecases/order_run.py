@@ -267,7 +267,7 @@ class OrderRun:
 
     async def _after(self, step: Step, error: AcmeError | AcmeUnreachable) -> None:
         """Does what the table says about a fault."""
-        fault, failure = fault_of(error), self._failure(error)
+        fault, failure = fault_of(error), failures.of_error(error, self._clock())
         # A CA that hangs at every step must not hold the worker at every step.
         repetitions = self._repetitions[step] if self._elapsed <= RUN_LIMIT else len(PAUSES)
         match react(step, fault, self._order, repetitions=repetitions, retry_after=failure.retry_after, now=self._clock()):
@@ -288,10 +288,6 @@ class OrderRun:
                 raise OrderInterrupted(replace(failure, kind=kind)) from error
             case Reaction.STOP_ACCOUNT:
                 raise AccountStopped(failure) from error
-
-    def _failure(self, error: AcmeError | AcmeUnreachable) -> Failure:
-        now = self._clock()
-        return failures.refused(error.problem, now) if isinstance(error, AcmeError) else failures.unreachable(error, now)
 
     async def _before_repeating(self, step: Step, failure: Failure) -> None:
         seconds = pause(self._repetitions[step], failure.retry_after)

@@ -23,7 +23,7 @@ from controlplane.core.errors import FailedPrecondition, Unavailable
 from controlplane.core.failure import Failure
 from controlplane.core.issuance_plan import Need, keeps_names
 from controlplane.core.leaf_key import LeafKey
-from controlplane.core.managed_domain import Actor, Problem
+from controlplane.core.managed_domain import Actor, Problem, RenewalWindow
 from controlplane.core.order import OrderRecord, Phase
 from controlplane.core.order_faults import LONGEST_PAUSE, PAUSES, pause
 from controlplane.core.ports import AcmeError, AcmeProblem, AcmeUnreachable, CertificateAuthority, Clock, Sealer, TokenStore
@@ -149,7 +149,7 @@ class Orders:
                     await authority.gate.healthy()
                     return await attempt.progress.wait(slow.retry_after)
                 except (OrderInterrupted, AcmeError, AcmeUnreachable) as error:
-                    last = error.failure if isinstance(error, OrderInterrupted) else self._failure(error)
+                    last = error.failure if isinstance(error, OrderInterrupted) else failures.of_error(error, self._clock())
                     elsewhere = await self._interrupted(attempt, authority, names, last)
                     if elsewhere is None:
                         return await attempt.progress.fail(last)
@@ -194,9 +194,10 @@ class Orders:
         now, client = self._clock(), authority.client
         account_url = await _account_url(client)
         profile = await self._profile(authority, now)
-        certificate, status = attempt.work.certificate, attempt.progress.status
-        window = window_of(status.renewal_window, certificate) if certificate is not None else None
-        replaces = replaces_for(certificate, window, directory_url=client.directory_url, account_url=account_url, names=names, now=now)
+        window = _window(attempt)
+        replaces = replaces_for(
+            attempt.work.certificate, window, directory_url=client.directory_url, account_url=account_url, names=names, now=now
+        )
         try:
             admitted = await authority.gate.admit(
                 names, profile=profile, replacing=is_exempt(replaces, window, now), account_url=account_url
@@ -314,15 +315,7 @@ class Orders:
 
     def _counts_as_replacing(self, attempt: Attempt, order: OrderRecord | None) -> bool:
         """Whether an order counts as one that replaces a certificate in time. That stays so: no window is asked for until it ends."""
-        if order is None:
-            return False
-        certificate = attempt.work.certificate
-        window = window_of(attempt.progress.status.renewal_window, certificate) if certificate is not None else None
-        return is_exempt(order.replaces, window, order.start_time)
-
-    def _failure(self, error: AcmeError | AcmeUnreachable) -> Failure:
-        now: datetime = self._clock()
-        return failures.refused(error.problem, now) if isinstance(error, AcmeError) else failures.unreachable(error, now)
+        return order is not None and is_exempt(order.replaces, _window(attempt), order.start_time)
 
     def _to_leave_out(self, attempt: Attempt, order: OrderRecord, failure: Failure) -> dict[str, Problem]:
         """Returns the additional names that the CA refused, when the rest is worth another order at once; else none."""
@@ -337,6 +330,12 @@ class Orders:
     async def _withdraw(self, order: OrderRecord) -> None:
         if order.tokens:
             await self._tokens.withdraw(order.tokens)
+
+
+def _window(attempt: Attempt) -> RenewalWindow | None:
+    """Returns the window that the CA gave for the certificate in force, if there are both."""
+    certificate = attempt.work.certificate
+    return None if certificate is None else window_of(attempt.progress.status.renewal_window, certificate)
 
 
 async def _account_url(client: CertificateAuthority) -> str:
