@@ -49,6 +49,9 @@ class AccountRequests:
     async def register(self, key: JWK, contact: tuple[str, ...], external: ExternalAccount | None) -> str:
         """Makes the account of a key, agreeing to the terms of service, or finds the one that it has; returns its URL.
 
+        Of two processes that register one key at once a CA may fail the later one (Pebble answers serverInternal), so the account is
+        looked for before such an error is believed.
+
         Raises:
             AcmeError: the CA refuses, or wants an external account and there is none.
         """
@@ -61,7 +64,15 @@ class AccountRequests:
         elif await self._in_thread(self._transport.requires_external_account):
             detail = "give --acme-eab-key-id and --acme-eab-key-file, or eab_key_id and eab_key_file in --certificate-authorities"
             raise AcmeError(AcmeProblem(f"{ACME}externalAccountRequired", detail, 403))
-        return await self._new_account(payload, key)
+        try:
+            return await self._new_account(payload, key)
+        except AcmeError as error:
+            if error.problem.type != f"{ACME}serverInternal":
+                raise
+            url = await self._find_after_failure(key)
+            if url is None:
+                raise
+            return url
 
     async def find(self, key: JWK) -> str | None:
         """Returns the URL of the account of a key, None when the CA knows none (section 7.3.1)."""
@@ -92,6 +103,13 @@ class AccountRequests:
         if not isinstance(status, str):
             raise AcmeUnreachable("the reply is not an account", sent=True)
         return RemoteAccount(status, tuple(map(str, contact)) if isinstance(contact, list) else ())
+
+    async def _find_after_failure(self, key: JWK) -> str | None:
+        """As `find`, None also when the CA fails again: the failure that came first is the one to tell."""
+        try:
+            return await self.find(key)
+        except (AcmeError, AcmeUnreachable):
+            return None
 
     async def _new_account(self, payload: Mapping[str, Any], key: JWK) -> str:
         await self._pace("new_account")

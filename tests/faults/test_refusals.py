@@ -102,6 +102,14 @@ async def test_a_refusal_is_told_and_got_over(issuer: Issuer, proxy: FaultProxy,
     check_issued(issuer, proxy, name, ending, orders=refusal.orders)
 
 
+async def test_a_registration_that_fails_although_the_account_is_there(issuer: Issuer, proxy: FaultProxy) -> None:
+    """The CA fails at a key that another process registers at that moment: the account is looked for, and the attempt goes on."""
+    proxy.fault(_ACCOUNT, Refuse("serverInternal", 500, "Error saving account", after_effect=True))
+    name = await add(issuer)
+    check_issued(issuer, proxy, name, await attempts_until_issued(issuer, name, 1))
+    assert [[201], [200]] == [each.ca_statuses for each in proxy.log.of(_ACCOUNT)]
+
+
 @pytest.mark.parametrize("endpoint", [_NEW_ORDER, _ORDER, _FINALIZE, _CERTIFICATE])
 async def test_a_retry_after_that_is_a_date(issuer: Issuer, proxy: FaultProxy, endpoint: Endpoint) -> None:
     """A Retry-After as an HTTP date is obeyed as one in seconds is."""
