@@ -135,6 +135,12 @@ def _number(fields: dict[bytes, bytes]) -> int:
     return int(number) if number.isdigit() else 0
 
 
+def _place(identifier: bytes) -> tuple[int, int]:
+    """Returns what orders the entries of a stream: the two parts of an identifier, `MILLISECONDS-NUMBER`."""
+    milliseconds, _, number = identifier.partition(b"-")
+    return int(milliseconds), int(number)
+
+
 async def epoch_of(client: Redis) -> str:
     """Returns the random identifier of the store's life; the first caller makes it."""
     async with store_call():
@@ -266,8 +272,9 @@ class _Reader:
                 identifier, number, name, names, kind = message.split(b"\n")
                 change = self._decode({b"n": name, b"a": names, b"k": kind})
                 following = stream not in behind and seen is not None and int(number) == seen + 1
-                known = seen is not None and int(number) <= seen
-            except ValueError:
+                # Numbers that begin anew, in a store that was emptied, are no numbers that were seen.
+                known = seen is not None and int(number) <= seen and _place(identifier) <= _place(self._last_ids[stream])
+            except (KeyError, ValueError):
                 following = known = False
             if following:
                 self._last_ids[stream], self._numbers[stream] = identifier, int(number)

@@ -44,6 +44,9 @@ _DRAIN_SECONDS = 5.0
 _LEAST_SPELLINGS = 64
 _FOLLOWING_SECONDS = 2.0
 _FURTHER_STREAMS = 1024
+_LARGEST_REQUEST_BYTES = 64 * 1024 * 1024
+"""An Envoy that comes back asks at once for all that it holds and all that strangers asked it for meanwhile: a quarter of a million of the
+longest names, or two million usual ones. A refused request comes again as it was, and until it is taken no new name is served."""
 
 _log = structlog.get_logger(__name__)
 
@@ -104,6 +107,7 @@ async def serve(settings: ServeSettings, front: Front, stop: asyncio.Event) -> N
         admission=Admission(settings.xds_clients, "--xds-client"),
         # More than plain SDS may open, so that the one too many is told so instead of waiting.
         max_concurrent_streams=settings.max_secrets_per_node + _FURTHER_STREAMS,
+        max_receive_bytes=_LARGEST_REQUEST_BYTES,
     )
     sds = SdsServer(directory, limits=_limits(settings), access=access, nodes=nodes)
     sds.add_to(xds.server)

@@ -177,3 +177,26 @@ async def test_position_moves_on_with_what_is_heard(valkey_url: str) -> None:
     assert int(change.position.partition(":")[2]) > int(start.partition(":")[2])
     await feed.aclose()
     await client.aclose()
+
+
+async def test_a_store_that_is_emptied_before_our_eyes_is_lost(valkey_url: str) -> None:
+    """Change numbers that begin anew on a connection that stays are said to be lost, before what they bring, however many come at once."""
+    client = connect(valkey_url)
+    source = RedisChangeFeed(valkey_url)
+    domains, name = RedisDomainStore(client), DomainName("shop.example.com")
+    feed = source.follow(await source.position())
+    await domains.create(samples.spec("shop.example.com"), DomainStatus())
+    await domains.request_renewal(name, samples.now())
+    await take(feed, 2)
+    following = asyncio.ensure_future(take(feed, 5))
+    # The reader stands at the bell now.
+    await asyncio.sleep(0.5)
+    await client.flushall()
+    await domains.create(samples.spec("shop.example.com"), DomainStatus())
+    for _ in range(3):
+        await domains.request_renewal(name, samples.now())
+    lost, *changes = await following
+    assert isinstance(lost, ChangesLost)
+    assert ["spec"] * 4 == [change.kind.value for change in changes if isinstance(change, DomainChanged)]
+    await feed.aclose()
+    await client.aclose()

@@ -42,11 +42,16 @@ class Site:
         self._runs = 0
         generate_role_directories(self.keys, self.worker_keys, KeyKind(Scheme.HPKE_X25519), samples.now())
 
-    async def put(self, fqdn: str) -> None:
-        """Puts a new certificate in force, of a new domain or of one that is there; its tenant is that of all samples."""
+    async def put(self, fqdn: str, *additional: str, intermediates: tuple[bytes, ...] | None = None) -> None:
+        """Puts a new certificate in force, of a new domain or of one that is there; its tenant is that of all samples.
+
+        `intermediates` stand in its chain in place of what is usual here.
+        """
         keys, client = load_key_directory(self.worker_keys), connect(self.redis_url)
-        record, leaf_key = issue(fqdn)
-        spec = samples.spec(fqdn)
+        record, leaf_key = issue(fqdn, *additional)
+        if intermediates is not None:
+            record = replace(record, intermediates=intermediates)
+        spec = samples.spec(fqdn, *additional)
         work = RedisWorkStore(client, keys.authenticator())
         with contextlib.suppress(AlreadyExists):
             await RedisDomainStore(client).create(spec, DomainStatus())

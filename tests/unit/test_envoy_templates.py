@@ -95,6 +95,17 @@ def test_edge_gets_certificates_over_one_delta_ads_stream() -> None:
     assert tls["disable_stateful_session_resumption"] is True
 
 
+def test_envoy_comes_back_to_certplane_within_seconds() -> None:
+    """However long Certplane was away, no Envoy waits for half a minute, which is its own default, before it asks again."""
+    for config in map(yaml.safe_load, (render_edge(edge()), render_sidecar(sidecar()))):
+        sources = [n for n in walk(config) if isinstance(n, dict) and n.get("api_type") in {"GRPC", "DELTA_GRPC"}]
+        assert sources
+        for source in sources:
+            (service,) = source["grpc_services"]
+            assert "certplane_xds" == service["envoy_grpc"]["cluster_name"]
+            assert "2s" == service["envoy_grpc"]["retry_policy"]["retry_back_off"]["max_interval"]
+
+
 def test_edge_lets_only_possible_dns_names_become_subscriptions() -> None:
     """The TLS listener has one matcher, on the SNI, and no chain for what it does not match; no SNI maps to a reserved name."""
     config = yaml.safe_load(render_edge(edge()))
