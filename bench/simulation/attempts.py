@@ -56,16 +56,18 @@ class Attempts:
         self._orders = OrderRuns(ca, scenario.order_time)
         self._mold = LeafMold()
         self._lanes: dict[bool, Lane] = {}
+        self._candidates = (Candidate("ca", ca.directory_url, gate.breaker),)
         self._failing_since: datetime | None = None
 
     def carry_out(self, site: Site, now: datetime, *, paced: bool = False) -> None:
         """Makes one attempt and schedules the next. `paced`: others are under way, so that the CA's request rates may hold it."""
         tally, gate = self._tally, self._gate
         tally.attempts += 1
-        gate.leave_line(site)
+        if site.in_line:
+            gate.leave_line(site)
         status, certificate = site.status, site.certificate
         # What is due at the very moment planned is a renewal, and a good verdict on the only name is admitted: neither is asked about.
-        smooth = site.truth is Truth.WELL and certificate is not None and site.due is status.renew_time
+        smooth = not site.truth and certificate is not None and site.due is status.renew_time
         why = Need.RENEWAL if smooth else need(site.work, now)
         if why is Need.NOTHING:
             self.have_due(site, status.renew_time)
@@ -82,7 +84,7 @@ class Attempts:
             if paced:
                 now = gate.pace(now)
             if certificate is not None and site.issued is not None:
-                if self._scenario.asks_again and site.issued.announced is not None:
+                if site.issued.announced and self._scenario.asks_again:
                     self.poll(site, now)
                 replaces = self._replaces(site, site.issued, now)
                 exempt = is_exempt("a certificate" if replaces else "", status.renewal_window, now)
@@ -128,27 +130,39 @@ class Attempts:
         site.issued = issued
         identifier = f"{issued.serial:x}"
         if certificate is None:
-            certificate = LiveCertificate(
-                identifier, site.name, 1, (site.name,), b"", (), _ENVELOPE, b"", issued.not_before, issued.not_after, at,
-                directory_url=self._ca.directory_url, account_url=self._ca.account_url,
-            )  # fmt: skip
-            site.have_certificate(certificate)
+            site.certificate = certificate = LiveCertificate(
+                id=identifier,
+                fqdn=site.name,
+                generation=1,
+                names=(site.name,),
+                leaf=b"",
+                intermediates=(),
+                sealed_leaf_key=_ENVELOPE,
+                spki_digest=b"",
+                not_before=issued.not_before,
+                not_after=issued.not_after,
+                issue_time=at,
+                directory_url=self._ca.directory_url,
+                account_url=self._ca.account_url,
+            )
         else:
             certificate.id, certificate.not_before, certificate.not_after = identifier, issued.not_before, issued.not_after
             certificate.issue_time = at
         status.state, status.certificate_id, status.issue_time, status.expire_time = DomainState.ACTIVE, identifier, at, issued.not_after
         status.attempt_count, status.last_error, status.departed_time = 0, None, None
         # At the latest; sooner makes no difference, since the answer is the same.
-        self.poll(site, at + FIRST)
+        self._ask(site, issued, at + FIRST)
 
     def poll(self, site: Site, now: datetime) -> None:
-        """Asks the CA for the renewal window, and schedules the renewal by it."""
+        """Asks the CA for the renewal window of what is in force, and schedules the renewal by it."""
+        if not site.gone and site.issued is not None and site.status.state is not DomainState.PAUSED:
+            self._ask(site, site.issued, now)
+
+    def _ask(self, site: Site, issued: Issued, now: datetime) -> None:
         status, certificate = site.status, site.certificate
-        if site.gone or certificate is None or site.issued is None or status.state is DomainState.PAUSED:
-            return
         previous = status.renewal_window
         try:
-            info = self._ca.renewal_info(site.issued, now)
+            info = self._ca.renewal_info(issued, now)
         except AcmeUnreachable:
             self._failing_since = self._failing_since or now
             wait = wait_after_failure(certificate, now, failing_since=self._failing_since, retry_after=None)
@@ -171,7 +185,7 @@ class Attempts:
         self._tally.departure_checks += 1
         before = site.status
         after: Any = departure.after_check(before, self._look(site, now), now)
-        site.have_status(after)
+        site.status = after
         if site.truth is Truth.ELSEWHERE:
             if after.state is DomainState.PAUSED:
                 site.due, site.asleep = None, False
@@ -179,7 +193,7 @@ class Attempts:
             else:
                 # The checks until then find the same.
                 after.checked_time = after.departed_time + departure.GRACE - departure.WATCHED / 2
-                self.have_check(site, now)
+                self.have_check(site)
         elif before.state is DomainState.PAUSED or (after.next_attempt_time == now and before.last_error is not None):
             self.have_due(site, after.next_attempt_time)
             if before.state is DomainState.PAUSED and after.expire_time is not None and after.expire_time > now:
@@ -190,14 +204,11 @@ class Attempts:
         """Schedules the first regular check after now, and attempts that were left out up to now."""
         status = site.status
         self._wake(site, now)
-        period = departure.ROUTINE
-        if status.departed_time is not None:
-            long_ago = now - status.departed_time - departure.GRACE >= departure.WATCHED_PAUSE
-            away = departure.SELDOM if long_ago else departure.ROUTINE
-            period = away if status.state is DomainState.PAUSED else departure.WATCHED
+        watched = status.departed_time is not None and status.state is not DomainState.PAUSED
+        period = departure.WATCHED if watched else departure.ROUTINE
         if status.checked_time is not None or status.issue_time is not None:
             status.checked_time = now - period / 2
-            self.have_check(site, now)
+            self.have_check(site)
 
     def _sleep(self, site: Site, due: datetime) -> None:
         """Leaves the attempts from `due` on out, until something changes."""
@@ -218,17 +229,19 @@ class Attempts:
             due += failures.wait(failure, status.attempt_count, site.name)
         self.have_due(site, due)
 
-    def have_check(self, site: Site, now: datetime) -> None:
+    def have_check(self, site: Site) -> None:
         """Schedules the next check of where the domain points."""
-        site.check_due = departure.next_check(site.status, site.name, now)
+        site.check_due = departure.next_check(site.status, site.name)
         if site.check_due is not None:
             self._schedule.put(site.check_due, site, self.check)
 
     def _may_choose(self, site: Site, now: datetime) -> bool:
         certificate = site.certificate
         in_force = None if certificate is None else InForce(certificate.directory_url, "", certificate.not_before, certificate.not_after)
-        candidates = [Candidate("ca", self._ca.directory_url, self._gate.breaker)]
-        chosen = choose(candidates, tenant="", refusing=(), certificate=in_force, now=now)
+        breaker = self._gate.breaker
+        if self._candidates[0].breaker is not breaker:
+            self._candidates = (Candidate("ca", self._ca.directory_url, breaker),)
+        chosen = choose(self._candidates, tenant="", refusing=(), certificate=in_force, now=now)
         if isinstance(chosen, NoneAvailable):
             self.have_due(site, chosen.until)
             return False
@@ -239,9 +252,8 @@ class Attempts:
         self._tally.preflights += 1
         kind = _KINDS.get(site.truth)
         if kind is None:
-            return site.good
-        problem = Problem(PROBLEM_TYPE + kind, "", Actor.CUSTOMER, now, site.name)
-        return PreflightVerdict(site.spec.fqdn, problem, conclusive=True)
+            return site.verdict(None)
+        return site.verdict(Problem(PROBLEM_TYPE + kind, "", Actor.CUSTOMER, now, site.name))
 
     def _passes_preflight(self, site: Site, why: Need, now: datetime) -> bool:
         verdict = self._look(site, now)
@@ -256,10 +268,10 @@ class Attempts:
 
         Here all orders go to the CA and account that the certificate in force is from, and are for the same name. So what `replaces_for`
         says follows from the window and the end of the certificate, apart from the identifier, which it reads from the leaf's DER. Of
-        domains that are well one in sixteen goes that way to the CA and back; the CA is shown the others' certificates themselves.
+        domains that are well one in sixty-four goes that way to the CA and back; the CA is shown the others' certificates themselves.
         """
         certificate, window = site.certificate, site.status.renewal_window
-        if issued.serial % 16 and window_of(window, certificate) is not None and certificate.not_after > now:
+        if issued.serial % 64 and window_of(window, certificate) is not None and certificate.not_after > now:
             return issued
         certificate.leaf = self._mold.leaf(issued.serial)
         return replaces_for(
@@ -335,7 +347,7 @@ class Attempts:
         status.attempt_count, status.last_error, status.next_attempt_time = count, failure.problem, due
         if verdict is not None:
             status = departure.after_attempt(status, verdict, now)
-            site.have_status(status)
+            site.status = status
         if status.state is DomainState.PAUSED:
             site.due = None
         elif failure.kind is FailureKind.PREFLIGHT and count >= _QUICK:

@@ -5,7 +5,7 @@ requests that it asks for are then sent without asking the table each time.
 """
 
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from bench.simulation.scenario import HOUR
 from bench.simulation.site import Site, Truth
@@ -50,19 +50,15 @@ class OrderRuns:
         self._ca = ca
         self._order_time = order_time
         self._records: dict[tuple[Phase, bool], OrderRecord] = {}
-        self._made: datetime | None = None
+        self._made_until = datetime.min.replace(tzinfo=UTC)
         self._smooth = False
 
     def run(self, site: Site, replaces: str | Issued, now: datetime) -> Ended:
         """Runs the order that the site has open, else a new one, to its end or its interruption."""
-        if self._made is None or now - self._made > HOUR:
+        if now > self._made_until:
             self._make_records(now)
-        record = site.order or self._records[Phase.PREPARED, bool(replaces)]
-        order = site.open_order
-        status, answered, finalized, repetitions = RemoteStatus.UNREAD, False, False, 0
-        at = now
         refusal: AcmeError | None = None
-        if self._smooth and site.order is None and site.truth is Truth.WELL:
+        if self._smooth and site.order is None and not site.truth:
             at = now + self._order_time
             if self._ca.is_well_until(at):
                 try:
@@ -73,7 +69,9 @@ class OrderRuns:
                     self._ca.answer(order, now, reaches=True)
                     self._ca.finalize(order, at)
                     return Ended(at, order)
-            at = now
+        at, order = now, site.open_order
+        record = site.order or self._records[Phase.PREPARED, bool(replaces)]
+        status, answered, finalized, repetitions = RemoteStatus.UNREAD, False, False, 0
         while True:
             step = next_step(record, status, answered=answered, now=at, finalized=finalized)
             try:
@@ -147,7 +145,7 @@ class OrderRuns:
                     account_url=self._ca.account_url,
                     replaces="a.certificate" if replacing else "",
                 )
-        self._made = now
+        self._made_until = now + HOUR
         self._smooth = self._walk(now) == _SMOOTH
 
     def _walk(self, now: datetime) -> tuple[Step, ...]:

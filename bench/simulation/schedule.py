@@ -1,4 +1,4 @@
-"""A calendar queue: what is to happen, in slots of equal length. An entry costs an append, and a slot one sort of a few entries."""
+"""A calendar queue: what is to happen, in slots of so many seconds. An entry costs an append, and a slot one sort of a few entries."""
 
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
@@ -10,6 +10,7 @@ Entry = tuple[datetime, Any, Action | None]
 """When, what, and what happens to it; None: it is due for an attempt."""
 
 _TIME = itemgetter(0)
+_SECOND = timedelta(seconds=1)
 
 
 class Schedule:
@@ -18,17 +19,21 @@ class Schedule:
     def __init__(self, start: datetime, end: datetime, slot: timedelta) -> None:
         self._start = start
         self._slot = slot
+        self._seconds = slot // _SECOND
         self._slots: list[list[Entry] | None] = [None] * ((end - start) // slot)
         self._current = 0
 
     def put(self, when: datetime, what: Any, action: Action | None = None) -> None:
         """Adds an entry."""
-        index = max((when - self._start) // self._slot, self._current)
-        if index >= len(self._slots):
+        passed, slots = when - self._start, self._slots
+        index = (passed.days * 86_400 + passed.seconds) // self._seconds
+        if index < self._current:
+            index = self._current
+        if index >= len(slots):
             return
-        entries = self._slots[index]
+        entries = slots[index]
         if entries is None:
-            self._slots[index] = [(when, what, action)]
+            slots[index] = [(when, what, action)]
         else:
             entries.append((when, what, action))
 

@@ -12,7 +12,7 @@ from typing import Any
 from bench.simulation.virtual_ca import Issued, Order
 from controlplane.core.certificate import CertificateRecord
 from controlplane.core.lane import Lane
-from controlplane.core.managed_domain import Domain, DomainSpec, DomainStatus
+from controlplane.core.managed_domain import Domain, DomainSpec, DomainStatus, Problem
 from controlplane.core.names import DomainName
 from controlplane.core.order import OrderRecord
 from controlplane.core.ports import PreflightVerdict, Work
@@ -23,7 +23,7 @@ def _in_place(name: str, of: type) -> Any:
     described: list[Any] = [
         (each.name, each.type) if each.default is MISSING else (each.name, each.type, field(default=each.default)) for each in fields(of)
     ]
-    return make_dataclass(name, described, slots=True)
+    return make_dataclass(name, described, slots=True, kw_only=True)
 
 
 LiveStatus: Any = _in_place("LiveStatus", DomainStatus)
@@ -44,6 +44,9 @@ class Truth(IntEnum):
 class Site:
     """See the module.
 
+    What else decisions are asked with (`domain`, `work`, `verdict`) is made when it is asked for, which is seldom: a million domains would
+    fill the memory with it.
+
     `due` is when it is due next, None for never; an entry of the schedule with another time is out of date. `well_since` is None when
     it always was well. `wanted_since` is since when a first certificate could be had. `asleep` is whether attempts are left out.
     `counted` is whether the limiter has ever counted a failed authorization of the name, `in_line` whether it waits for the account's
@@ -51,13 +54,15 @@ class Site:
     """
 
     __slots__ = (
-        "asleep", "certificate", "check_due", "counted", "domain", "due", "gone", "good", "in_line", "issued", "lane", "name",
-        "open_order", "order", "planned", "revocation", "spec", "status", "truth", "wanted_since", "well_since", "work",
+        "_spec", "asleep", "certificate", "check_due", "counted", "created", "due", "gone", "in_line", "issued", "lane", "name",
+        "open_order", "order", "planned", "revocation", "status", "truth", "wanted_since", "well_since",
     )  # fmt: skip
 
     def __init__(self, name: str, created: datetime, status: Any) -> None:
         self.name = name
-        self.spec = DomainSpec(DomainName(name), "", created)
+        self.created = created
+        self.status = status
+        self._spec: DomainSpec | None = None
         self.certificate: Any = None
         self.due: datetime | None = None
         self.check_due: datetime | None = None
@@ -73,16 +78,19 @@ class Site:
         self.revocation: Any = None
         self.in_line = False
         self.gone = False
-        self.good = PreflightVerdict(self.spec.fqdn, None, conclusive=True)
-        self.have_status(status)
 
-    def have_status(self, status: Any) -> None:
-        """Puts another status in place of the one that it has."""
-        self.status = status
-        self.domain = Domain(self.spec, status, 1)
-        self.work = Work(self.domain, self.order, self.certificate)
+    @property
+    def domain(self) -> Domain:
+        """The domain as stored."""
+        if self._spec is None:
+            self._spec = DomainSpec(DomainName(self.name), "", self.created)
+        return Domain(self._spec, self.status, 1)
 
-    def have_certificate(self, certificate: Any) -> None:
-        """Puts a certificate in force."""
-        self.certificate = certificate
-        self.work = Work(self.domain, self.order, certificate)
+    @property
+    def work(self) -> Work:
+        """What a worker reads under its lease."""
+        return Work(self.domain, self.order, self.certificate)
+
+    def verdict(self, problem: Problem | None) -> PreflightVerdict:
+        """Returns the verdict of a check that has found this."""
+        return PreflightVerdict(DomainName(self.name), problem, conclusive=True)

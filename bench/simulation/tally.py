@@ -46,7 +46,8 @@ class Tally:
 
     def renewed(self, site: Site, at: datetime) -> None:
         """Counts a renewal, before it is put in force."""
-        index = (at - START) // HOUR
+        passed = at - START
+        index = passed.days * 24 + passed.seconds // 3600
         if index < len(self.renewals):
             self.renewals[index] += 1
         left = site.certificate.not_after - at
@@ -62,7 +63,7 @@ class Tally:
         waited = (at - site.wanted_since).total_seconds()
         if site.well_since is not None:
             self.mended_issues.append(waited)
-        elif self.scenario.burst_start <= site.spec.create_time < self.scenario.burst_start + HOUR:
+        elif self.scenario.burst_start <= site.created < self.scenario.burst_start + HOUR:
             self.burst_issues.append(waited)
         else:
             self.first_issues.append(waited)

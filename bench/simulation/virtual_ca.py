@@ -23,7 +23,7 @@ from collections import Counter
 from datetime import datetime, timedelta
 from typing import cast
 
-from bench.simulation.scenario import START, MassRevocation, Outage
+from bench.simulation.scenario import MassRevocation, Outage
 from controlplane.core.ports import AcmeError, AcmeProblem, AcmeUnreachable, RenewalInfo
 
 _ACME = "urn:ietf:params:acme:error:"
@@ -54,23 +54,38 @@ class Meter:
         """Counts."""
         self._full_at[key] = max(self._full_at.get(key, at), at) + tokens * self._interval
 
+    def take_if_there(self, key: str, at: float, tokens: int = 1) -> bool:
+        """Counts if so many tokens are there; returns whether they are."""
+        full_at = max(self._full_at.get(key, at), at) + tokens * self._interval
+        if full_at - self._room - at > _SLACK:
+            return False
+        self._full_at[key] = full_at
+        return True
+
     def reset(self, key: str) -> None:
         """Forgets what was counted."""
         self._full_at.pop(key, None)
 
 
 class Issued:
-    """A certificate as the CA knows it. `announced` is the revocation that it is part of."""
+    """A certificate as the CA knows it. `announced` is whether it is part of a mass revocation.
 
-    __slots__ = ("announced", "name", "not_after", "not_before", "replaced", "serial")
+    It is the answer to polls about it as well: with `start` and `end` of its renewal window it has the fields of the port's `RenewalInfo`.
+    """
 
-    def __init__(self, serial: int, name: str, not_before: datetime, not_after: datetime) -> None:
+    __slots__ = ("announced", "end", "name", "not_after", "not_before", "replaced", "serial", "start")
+
+    explanation_url = ""
+    retry_after = _RETRY_AFTER
+
+    def __init__(self, serial: int, name: str, not_before: datetime, not_after: datetime, start: datetime, end: datetime) -> None:
         self.serial = serial
         self.name = name
         self.not_before = not_before
         self.not_after = not_after
-        self.replaced = False
-        self.announced: MassRevocation | None = None
+        self.start = start
+        self.end = end
+        self.replaced = self.announced = False
 
 
 class Order:
@@ -85,17 +100,6 @@ class Order:
         self.exempt = exempt
         self.status = "pending"
         self.certificate: Issued | None = None
-
-
-class Answer:
-    """The answer to a poll, with the fields of the port's `RenewalInfo`."""
-
-    __slots__ = ("end", "explanation_url", "retry_after", "start")
-
-    def __init__(self) -> None:
-        self.start = self.end = START
-        self.explanation_url = ""
-        self.retry_after = _RETRY_AFTER
 
 
 class VirtualCa:
@@ -121,7 +125,6 @@ class VirtualCa:
         self._paused: set[str] = set()
         self._issued: dict[int, Issued] = {}
         self._serial = 1 << 62
-        self._window_answer = Answer()
         self.refused: Counter[str] = Counter()
         self.orders = self.exempt_orders = self.certificates = self.polls = self.unanswered = 0
 
@@ -133,7 +136,9 @@ class VirtualCa:
         """Issues without an order: what was issued before the beginning."""
         self._serial += 1
         not_before = issue_time - _BACKDATED
-        issued = self._issued[self._serial] = Issued(self._serial, name, not_before, not_before + self._validity)
+        issued = self._issued[self._serial] = Issued(
+            self._serial, name, not_before, not_before + self._validity, not_before + self._opens, not_before + self._closes
+        )
         return issued
 
     def forget(self, serial: int) -> None:
@@ -142,22 +147,29 @@ class VirtualCa:
 
     def announce(self, serial: int, revocation: MassRevocation) -> None:
         """Makes a certificate part of a mass revocation."""
-        self._issued[serial].announced = revocation
+        issued = self._issued[serial]
+        issued.announced = True
+        if revocation.window_open:
+            issued.start, issued.end = revocation.start, revocation.start + revocation.notice / 2
+        else:
+            issued.start, issued.end = revocation.start - 2 * _BACKDATED, revocation.start - _BACKDATED
 
     def new_order(self, name: str, replaces: str | Issued, at: datetime) -> Order:
         """Places an order (RFC 8555 section 7.4). `replaces` is the identifier of a certificate, or the certificate itself, or empty."""
-        self._answer(at)
+        if at >= self._well_until:
+            self._answer(at)
         seconds = (at - self._start).total_seconds()
         # The limit of newOrder itself (300 a second, 200 at once) can only be reached beyond that of the six requests which each brings.
-        if self._other_requests.missing("", seconds, _REQUESTS_BESIDE_NEW_ORDER) > 0:
+        # Those that belong to the order are taken in one go: a little stricter than one by one.
+        if not self._other_requests.take_if_there("", seconds, _REQUESTS_BESIDE_NEW_ORDER):
             raise self._refuse("requests a second", "rateLimited", "too many requests", 1.0, 503)
-        # Those that belong to the order, in one go: a little stricter than one by one.
-        self._other_requests.take("", seconds, _REQUESTS_BESIDE_NEW_ORDER)
         if name in self._paused or self._failures_in_a_row.missing(name, seconds) > 0:
             self._paused.add(name)
             raise self._refuse("consecutive failures", "rateLimited", f"{name} is paused: see https://ca.example/unpause", None)
-        replaced = self._replaced(replaces, name) if replaces else None
-        exempt = replaced is not None and self._window_is_open(replaced, at)
+        replaced, exempt = None, False
+        if replaces:
+            replaced = self._replaced(replaces, name)
+            exempt = replaced.start <= at < replaced.end
         if not exempt:
             self._enforce(name, seconds)
             self._orders.take("", seconds)
@@ -170,7 +182,8 @@ class VirtualCa:
 
     def answer(self, order: Order, at: datetime, *, reaches: bool) -> None:
         """Validates the challenge at once; `reaches` is whether the name answers as it should."""
-        self._answer(at)
+        if at >= self._well_until:
+            self._answer(at)
         if reaches:
             order.status = "ready"
             self._failures_in_a_row.reset(order.name)
@@ -193,7 +206,8 @@ class VirtualCa:
 
     def finalize(self, order: Order, at: datetime) -> None:
         """Issues."""
-        self._answer(at)
+        if at >= self._well_until:
+            self._answer(at)
         order.status = "valid"
         order.certificate = self.adopt(order.name, at)
         self.certificates += 1
@@ -207,21 +221,7 @@ class VirtualCa:
         self.polls += 1
         if at >= self._well_until:
             self._answer(at)
-        answer = self._window_answer
-        answer.start, answer.end = self._window(issued)
-        return cast("RenewalInfo", answer)
-
-    def _window(self, issued: Issued) -> tuple[datetime, datetime]:
-        announced = issued.announced
-        if announced is None:
-            return issued.not_before + self._opens, issued.not_before + self._closes
-        if announced.window_open:
-            return announced.start, announced.start + announced.notice / 2
-        return announced.start - 2 * _BACKDATED, announced.start - _BACKDATED
-
-    def _window_is_open(self, issued: Issued, at: datetime) -> bool:
-        start, end = self._window(issued)
-        return start <= at < end
+        return cast("RenewalInfo", issued)
 
     def _replaced(self, replaces: str | Issued, name: str) -> Issued:
         if isinstance(replaces, Issued):

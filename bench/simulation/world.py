@@ -6,7 +6,6 @@ longest due first. What places orders that count (new customers, and the sick) i
 does it.
 """
 
-import gc
 import math
 import time
 from collections import deque
@@ -59,17 +58,12 @@ class World:
     def run(self) -> float:
         """Lets the time pass; returns the seconds of processor time that it took."""
         begin = time.process_time()
-        # Nothing here is garbage in a cycle, and a million domains take long to look through.
-        gc.disable()
-        try:
-            self.population.settle()
-            for start, end in self.schedule.slots():
-                self._slot(start, end)
-            for site in self.population.sites:
-                if site.certificate is not None and not site.gone:
-                    self.tally.ended(site, self.scenario.end)
-        finally:
-            gc.enable()
+        self.population.settle()
+        for start, end in self.schedule.slots():
+            self._slot(start, end)
+        for site in self.population.sites:
+            if site.certificate is not None and not site.gone:
+                self.tally.ended(site, self.scenario.end)
         return time.process_time() - begin
 
     def _slot(self, start: datetime, end: datetime) -> None:

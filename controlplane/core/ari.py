@@ -18,7 +18,7 @@ from controlplane.core.certificate import CertificateRecord
 from controlplane.core.errors import CertplaneError
 from controlplane.core.managed_domain import DomainState, DomainStatus, RenewalWindow
 from controlplane.core.ports import RenewalInfo
-from controlplane.core.renewal import latest_renewal, renew_time, soonest_renewal
+from controlplane.core.renewal import is_before_backstop, latest_renewal, renew_time, soonest_renewal
 
 _LONGEST_URL = 1000
 
@@ -99,14 +99,8 @@ def window_from(
     else:
         chosen = info.start + (info.end - info.start) * random_fraction
         selected = max(chosen, now, _not_sooner_than(previous, certificate))
-    return RenewalWindow(
-        certificate_id=certificate.id,
-        start=info.start,
-        end=info.end,
-        selected_time=selected,
-        poll_time=now + wait_after_reply(certificate, now, info.retry_after),
-        explanation_url=_shown(info.explanation_url),
-    )
+    poll_time = now + wait_after_reply(certificate, now, info.retry_after)
+    return RenewalWindow(certificate.id, info.start, info.end, selected, poll_time, _shown(info.explanation_url))
 
 
 def without_window(previous: RenewalWindow | None, certificate: CertificateRecord, poll_time: datetime) -> RenewalWindow:
@@ -130,10 +124,12 @@ def renewal_from(window: RenewalWindow | None, certificate: CertificateRecord, n
     that somebody forged, must not let a certificate expire. It may be as early as the CA wants, since a certificate that is going to be
     revoked is worth nothing.
     """
-    own, life = window_of(window, certificate), (certificate.not_before, certificate.not_after)
-    soonest = soonest_renewal(*life, certificate.issue_time)
-    planned = own.selected_time if own is not None else max(renew_time(*life, name), soonest)
-    return min(planned, max(latest_renewal(*life, name), soonest))
+    own, not_before, not_after = window_of(window, certificate), certificate.not_before, certificate.not_after
+    if own is not None and is_before_backstop(own.selected_time, not_before, not_after):
+        return own.selected_time
+    soonest = soonest_renewal(not_before, not_after, certificate.issue_time)
+    planned = own.selected_time if own is not None else max(renew_time(not_before, not_after, name), soonest)
+    return min(planned, max(latest_renewal(not_before, not_after, name), soonest))
 
 
 def next_poll(status: DomainStatus, certificate: CertificateRecord | None, now: datetime) -> datetime | None:
@@ -210,7 +206,7 @@ def _not_sooner_than(previous: RenewalWindow | None, certificate: CertificateRec
 
 def _shown(url: str) -> str:
     # It is stored with the domain and shown to people: a link, or nothing.
-    return url if url.startswith(("https://", "http://")) and url.isprintable() and len(url) <= _LONGEST_URL else ""
+    return url if url and url.startswith(("https://", "http://")) and url.isprintable() and len(url) <= _LONGEST_URL else ""
 
 
 def _base64url(data: bytes) -> str:

@@ -13,6 +13,7 @@ certificate and the time: polls that came together once, after an outage say, dr
 """
 
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from controlplane.core.certificate import CertificateRecord
 from controlplane.core.jitter import fraction
@@ -25,6 +26,9 @@ FIRST = timedelta(hours=1)
 FIRST_RETRY = timedelta(minutes=10)
 JITTER = 0.2
 
+_USUAL_PART = 24
+_LONG_LIFETIME = USUAL * _USUAL_PART
+
 
 def first_poll(certificate: CertificateRecord) -> datetime:
     """Returns when to ask about a new certificate: within an hour. A burst of onboardings is no burst of polls."""
@@ -33,7 +37,9 @@ def first_poll(certificate: CertificateRecord) -> datetime:
 
 def usual_wait(certificate: CertificateRecord) -> timedelta:
     """Returns how long to wait where nobody says: six hours, or a twenty-fourth of a lifetime under six days, but a minute at least."""
-    return max(SHORTEST, min(USUAL, (certificate.not_after - certificate.not_before) / 24))
+    lifetime = certificate.not_after - certificate.not_before
+    # Nearly all live so long, and a division of times is slow.
+    return USUAL if lifetime >= _LONG_LIFETIME else max(SHORTEST, lifetime / _USUAL_PART)
 
 
 def wait_after_reply(certificate: CertificateRecord, now: datetime, retry_after: float | None) -> timedelta:
@@ -68,6 +74,8 @@ def wait_after_failure(
     return _spread(wait, certificate, now)
 
 
+# A CA says the same to nearly everybody.
+@lru_cache(maxsize=64)
 def _limited(seconds: float) -> timedelta:
     return min(max(timedelta(seconds=seconds), SHORTEST), LONGEST)
 

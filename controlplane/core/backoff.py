@@ -73,9 +73,9 @@ def delay(
     base = row[min(max(attempt_count, 1), len(row)) - 1]
     if kind is FailureKind.PREFLIGHT and must_act is not Actor.CUSTOMER:
         base = min(base, LONGEST_UNLESS_CUSTOMER)
-    asked = timedelta(seconds=retry_after or 0)
     # Beside a Retry-After the jitter grows from the schedule's own wait: a day's wait is not made longer by hours.
-    return max(base, asked) + base * (JITTER * fraction("backoff", name, str(attempt_count)))
+    jitter = base * (JITTER * fraction("backoff", name, str(attempt_count)))
+    return (max(base, timedelta(seconds=retry_after)) if retry_after else base) + jitter
 
 
 def held_until(until: datetime, since: datetime, now: datetime, name: str) -> datetime:

@@ -66,9 +66,10 @@ def planned_renewal(domain: Domain, certificate: CertificateRecord) -> datetime:
     The status says what was planned, unless it speaks of another certificate.
     """
     status = domain.status
-    planned = renew_time(certificate.not_before, certificate.not_after, certificate.fqdn)
     if status.renew_time is not None and status.certificate_id == certificate.id:
         planned = status.renew_time
+    else:
+        planned = renew_time(certificate.not_before, certificate.not_after, certificate.fqdn)
     asked = domain.requested_renewal_time
     return planned if asked is None else min(planned, asked)
 

@@ -57,6 +57,8 @@ class LaneShares:
         self._weights = sum(share.weight for share in shares.values())
         self._taken = dict.fromkeys(shares, 0)
         self._passed_over = dict.fromkeys(shares, 0)
+        # Places that are kept free for lanes which have not taken what is reserved for them.
+        self._kept_free = sum(self._reserved.values())
         self.free = places
 
     def taken(self, lane: Lane) -> int:
@@ -81,10 +83,7 @@ class LaneShares:
         """Returns whether the lane may take a place now."""
         if not self.free or self._taken[lane] >= self._most[lane]:
             return False
-        if self._taken[lane] < self._reserved[lane]:
-            return True
-        kept_free = sum(max(0, self._reserved[other] - self._taken[other]) for other in self._shares if other is not lane)
-        return self.free > kept_free
+        return self._taken[lane] < self._reserved[lane] or self.free > self._kept_free
 
     def take_next(self, waiting: Collection[Lane]) -> Lane | None:
         """Takes a place for one of the lanes that have work; returns which, or None when none of them may take one."""
@@ -113,6 +112,7 @@ class LaneShares:
         if not self._taken[lane]:
             raise ValueError(f"lane {lane} has no place to give back")
         self._taken[lane] -= 1
+        self._kept_free += self._taken[lane] < self._reserved[lane]
         self.free += 1
 
     def _order(self, lane: Lane) -> tuple[bool, bool, float]:
@@ -122,6 +122,7 @@ class LaneShares:
         return not starving, taken >= self._reserved[lane], (taken + 1) / weight
 
     def _take(self, lane: Lane) -> None:
+        self._kept_free -= self._taken[lane] < self._reserved[lane]
         self._taken[lane] += 1
         self._passed_over[lane] = 0
         self.free -= 1

@@ -29,6 +29,7 @@ its like."""
 PROMOTED_BEFORE_END: Final = timedelta(hours=24)
 """What waits in another lane than SICK for its turn moves to URGENT when its certificate has so little left."""
 
+_NOTHING: Final = timedelta(0)
 _LEAST_NEAR_END: Final = timedelta(hours=24)
 _GIVEN_UP_AFTER: Final = 3
 """Attempts after which a pre-flight that never tells anything is believed to be the name's own trouble, near the end as well."""
@@ -39,8 +40,12 @@ def near_end(issue_time: datetime, expire_time: datetime, at: datetime) -> bool:
 
     A day is more for lifetimes under ten days; it is never more than a fifth of the life, so that one of an hour is not always near.
     """
-    lifetime = expire_time - issue_time
-    return expire_time - at < max(lifetime / 10, min(_LEAST_NEAR_END, lifetime / 5))
+    lifetime, left = expire_time - issue_time, expire_time - at
+    fifth = lifetime / 5
+    if left >= fifth > _NOTHING:
+        # Nearly all: it need not be worked out which of the bounds holds.
+        return False
+    return left < max(lifetime / 10, min(_LEAST_NEAR_END, fifth))
 
 
 @dataclass(frozen=True, slots=True)

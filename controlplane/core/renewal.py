@@ -13,6 +13,7 @@ of a whole day fits into it even for the shortest.
 """
 
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from controlplane.core.jitter import fraction
 
@@ -20,6 +21,8 @@ SHORT_LIVED = timedelta(days=10)
 SOONEST = timedelta(hours=6)
 # The part of the lifetime over which renewals are spread, before the latest moment.
 SPREAD = 0.05
+_SOONEST_PART = 24
+_LONG_LIFETIME = SOONEST * _SOONEST_PART
 
 
 def renew_time(not_before: datetime, not_after: datetime, name: str) -> datetime:
@@ -42,12 +45,24 @@ def latest_renewal(not_before: datetime, not_after: datetime, name: str) -> date
     return not_after - _planned_rest(lifetime) / 2 - lifetime * (SPREAD * fraction("backstop", name))
 
 
+def is_before_backstop(time: datetime, not_before: datetime, not_after: datetime) -> bool:
+    """Returns whether a moment is no later than `latest_renewal`, whatever the name: it costs less than to hash one."""
+    return not_after - time >= _most_left_at_backstop(not_after - not_before)
+
+
 def soonest_renewal(not_before: datetime, not_after: datetime, issued: datetime) -> datetime:
     """Returns the moment before which no lifetime is a reason to renew: six hours after the issue, or a twenty-fourth of the lifetime.
 
     By a clock that is a month ahead of the CA's, every new certificate is old already, and without this would be renewed at once.
     """
-    return issued + min(SOONEST, (not_after - not_before) / 24)
+    lifetime = not_after - not_before
+    return issued + (SOONEST if lifetime >= _LONG_LIFETIME else lifetime / _SOONEST_PART)
+
+
+# There are few lifetimes.
+@lru_cache(maxsize=64)
+def _most_left_at_backstop(lifetime: timedelta) -> timedelta:
+    return _planned_rest(lifetime) / 2 + lifetime * SPREAD
 
 
 def _planned_rest(lifetime: timedelta) -> timedelta:

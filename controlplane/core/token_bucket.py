@@ -9,7 +9,7 @@ All times are microseconds since 1970, all waits microseconds; below 2^53, so th
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 SECOND = 1_000_000
 """Microseconds."""
@@ -94,17 +94,17 @@ def take(bucket: Bucket, state: BucketState, now: int, tokens: int = 1) -> Bucke
     No bucket goes below empty or above full: the CA has refused what would, and has counted nothing.
     """
     used = max(state.full_at, now) + tokens * bucket.interval
-    return replace(state, full_at=min(max(used, now), max(state.full_at, now + bucket.capacity * bucket.interval)))
+    return BucketState(min(max(used, now), max(state.full_at, now + bucket.capacity * bucket.interval)), state.blocked_until)
 
 
 def block_until(state: BucketState, until: int) -> BucketState:
     """Returns the state in which nothing may be taken before `until`; a longer block stays. The tokens are kept."""
-    return replace(state, blocked_until=max(state.blocked_until, until))
+    return BucketState(state.full_at, max(state.blocked_until, until))
 
 
 def learn_empty_until(bucket: Bucket, state: BucketState, until: int) -> BucketState:
     """Returns the state of a bucket that turned out to be empty, with its first token at `until`; one that is emptier stays."""
-    return replace(state, full_at=max(state.full_at, until + (bucket.capacity - 1) * bucket.interval))
+    return BucketState(max(state.full_at, until + (bucket.capacity - 1) * bucket.interval), state.blocked_until)
 
 
 def take_all(draws: Sequence[Draw], states: Sequence[BucketState], now: int) -> Taken | Refusal:

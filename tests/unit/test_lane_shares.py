@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controlplane.core.lane import Lane
-from controlplane.core.lane_shares import LaneShares
+from controlplane.core.lane_shares import SHARES, LaneShares
 
 LANES = st.sampled_from(list(Lane))
 STEPS = st.lists(st.tuples(st.sampled_from(["take", "take_next", "give_back"]), LANES, st.sets(LANES)), max_size=200)
@@ -79,6 +79,10 @@ def test_no_more_is_taken_than_there_is(places: int, steps: list[tuple[str, Lane
         assert places == shares.free + sum(shares.taken(each) for each in Lane)
         assert shares.free >= 0
         assert shares.taken(Lane.SICK) <= max(1, places // 4)
+        unused = {each: max(0, int(places * share.reserved) - shares.taken(each)) for each, share in SHARES.items()}
+        for each in Lane:
+            may = shares.taken(each) < shares.most(each) and shares.free > sum(unused.values()) - unused[each]
+            assert may is shares.admits(each)
         assert shares.taken(Lane.URGENT) > 0 or places < 16 or shares.admits(Lane.URGENT)
         assert shares.taken(Lane.RENEWAL) > 0 or places < 8 or shares.admits(Lane.RENEWAL)
 

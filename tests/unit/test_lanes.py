@@ -135,6 +135,13 @@ def test_near_the_end_is_a_tenth_or_a_day(lifetime: timedelta, left: timedelta) 
     assert [False, True] == [near_end(NOW, end, end - left - second), near_end(NOW, end, end - left + second)]
 
 
+def test_what_has_ended_before_it_was_issued_is_near_its_end() -> None:
+    """By a clock that is far ahead of the CA's, a certificate has ended when it comes."""
+    end = NOW - 10 * DAY
+    assert near_end(NOW, end, end + DAY + HOUR)
+    assert near_end(NOW, end, NOW)
+
+
 def test_patience_is_short_where_others_wait() -> None:
     """A new name that hangs is put among the sick after three seconds; there it is given the full time."""
     assert timedelta(seconds=3) == PATIENCE[Lane.NEW]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controlplane.core.renewal import SPREAD, latest_renewal, renew_time
+from controlplane.core.renewal import SPREAD, is_before_backstop, latest_renewal, renew_time
 
 START = datetime(2027, 1, 1, tzinfo=UTC)
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
@@ -43,6 +43,21 @@ def test_renewal_is_planned_within_the_lifetime_and_before_the_backstop(lifetime
     """For any lifetime and any name: issued, planned, backstop, expired, in this order."""
     end = START + lifetime
     assert START < renew_time(START, end, name) < latest_renewal(START, end, name) < end
+
+
+@given(st.timedeltas(timedelta(seconds=1), 3650 * DAY), st.timedeltas(-DAY, 3651 * DAY), st.text(max_size=80))
+def test_what_is_before_every_backstop_is_before_that_of_any_name(lifetime: timedelta, age: timedelta, name: str) -> None:
+    """For any lifetime, any moment and any name."""
+    end = START + lifetime
+    assert not is_before_backstop(START + age, START, end) or START + age <= latest_renewal(START, end, name)
+
+
+@pytest.mark.parametrize("lifetime", LIFETIMES)
+def test_what_is_planned_is_known_to_be_before_the_backstop(lifetime: timedelta) -> None:
+    """Of what is planned by the lifetime, or lies in a CA's window around that, no name needs to be hashed for the backstop."""
+    end = START + lifetime
+    assert is_before_backstop(renew_time(START, end, "shop.example.com") + lifetime / 100, START, end)
+    assert not is_before_backstop(end - lifetime / 5, START, end)
 
 
 @pytest.mark.parametrize("lifetime", LIFETIMES)

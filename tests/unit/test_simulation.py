@@ -1,15 +1,20 @@
 """A simulated year in small: what it promises, and that it can fail."""
 
 import base64
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from bench.simulate import simulate
+from bench.simulate import simulate, simulate_all
 from bench.simulation.report import Found, section
 from bench.simulation.scenario import START, Outage, Scenario
+from bench.simulation.schedule import Schedule
+from bench.simulation.site import LiveStatus, Site
 from bench.simulation.virtual_ca import VirtualCa
+from controlplane.core.issuance_plan import Need, need
+from controlplane.core.managed_domain import DomainState
 from controlplane.core.ports import AcmeError
 
 SMALL = Scenario(1500, timedelta(days=45))
@@ -26,6 +31,11 @@ def by_day(found: Found, first: int = 10, last: int = 200) -> float:
     """Returns the busiest day's renewals against the mean: with few domains an hour has too few."""
     days = found.renewals_by_day[first:last]
     return max(days) / (sum(days) / len(days))
+
+
+def unmeasured(found: Found) -> Found:
+    """Returns the numbers that do not depend on the machine."""
+    return replace(found, processor_seconds=0.0, seconds=0.0)
 
 
 def placed(ca: VirtualCa, count: int, *, seconds: float = 1.0) -> int:
@@ -66,6 +76,14 @@ def test_first_issues(year: Found) -> None:
     assert year.first.count >= 20
 
 
+def test_runs_of_several_lifetimes_are_told_apart() -> None:
+    """Each has the numbers that it has alone, in the order that was asked for, whichever runs when."""
+    few = Scenario(200, timedelta(days=90), days=70)
+    alone = [simulate(replace(few, lifetime=timedelta(days=days))) for days in (45, 90)]
+    together = simulate_all(few, [90, 45], processes=2)
+    assert [unmeasured(found) for found in reversed(alone)] == [unmeasured(found) for found in together]
+
+
 def test_without_the_limiter_the_ca_refuses() -> None:
     """What is promised is not promised by the CA."""
     crowd = replace(SMALL, days=12, burst=0.6)
@@ -90,6 +108,38 @@ def test_tables(year: Found) -> None:
     assert kept["refused requests, 45 days"]
     assert not next(promise for promise in section([replace(year, refused={"new orders": 1})], SMALL).promises).kept
     assert "| refused requests | 0 |" in section([year], SMALL).markdown()
+
+
+def taken(schedule: Schedule) -> Sequence[Sequence[str]]:
+    """Returns what is due in each slot."""
+    return [[what for _, what, _ in schedule.take()] for _ in schedule.slots()]
+
+
+def test_what_is_due_is_taken_in_its_slot_in_the_order_of_time() -> None:
+    """A slot has its beginning and not its end; what is overdue is due at once, and what lies beyond the end never."""
+    schedule = Schedule(START, START + timedelta(seconds=90), timedelta(seconds=30))
+    for name, seconds in {"second": 30.0, "late": 29.999999, "overdue": -86_401.0, "first": 0.0, "last": 89.9, "never": 90.0}.items():
+        schedule.put(START + timedelta(seconds=seconds), name)
+    assert [["overdue", "first", "late"], ["second"], ["last"]] == taken(schedule)
+
+
+def test_what_comes_too_late_for_its_slot_joins_the_one_under_way() -> None:
+    """Nothing is lost that is put behind the time."""
+    schedule = Schedule(START, START + timedelta(seconds=90), timedelta(seconds=30))
+    slots = schedule.slots()
+    next(slots)
+    next(slots)
+    schedule.put(START, "behind")
+    assert ["behind"] == [what for _, what, _ in schedule.take()]
+
+
+def test_what_is_decided_on_is_how_the_site_stands() -> None:
+    """The records that the core is asked with follow every change."""
+    site = Site(NAME, START, LiveStatus())
+    assert Need.FIRST is need(site.work, START)
+    site.status.state = DomainState.PAUSED
+    assert Need.NOTHING is need(site.work, START)
+    assert (NAME, START) == (site.domain.spec.fqdn.value, site.domain.spec.create_time)
 
 
 def test_ca_counts_new_orders() -> None:
