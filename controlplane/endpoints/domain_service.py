@@ -10,7 +10,7 @@ from controlplane.api.certplane.v1 import domain_pb2, domain_service_pb2, domain
 from controlplane.core.errors import FieldViolation, InvalidArgument, Unavailable
 from controlplane.endpoints.check_mapping import check_response
 from controlplane.endpoints.domain_mapping import domain_message, new_domain, not_before, watch_message
-from controlplane.endpoints.interceptors import UNARY_DEADLINE
+from controlplane.endpoints.observed_calls import UNARY_DEADLINE
 from controlplane.usecases.check_queue import CheckQueue
 from controlplane.usecases.domain_watch import WatchEvent
 from controlplane.usecases.domains import DomainService
@@ -24,7 +24,7 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
 class DomainServicer:
-    """The methods of the service. Errors are mapped by the interceptor of the server."""
+    """The methods of the service. Errors are mapped by what surrounds every call."""
 
     def __init__(self, service: DomainService, stopping: asyncio.Event, checks: CheckQueue | None) -> None:
         self._service = service

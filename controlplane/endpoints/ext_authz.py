@@ -5,8 +5,7 @@ Requests are decoded with mirror messages, as a stranger's HTTP request decides 
 hundredth of Envoy's API, which would have to be loaded otherwise.
 """
 
-from functools import lru_cache
-from http import HTTPStatus
+from functools import cache
 
 import grpc
 import grpc.aio
@@ -40,9 +39,7 @@ def add_ext_authz(server: grpc.aio.Server, challenges: Challenges) -> None:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "not a CheckRequest")
             raise
         reply = await challenges.reply(http.method, http.host, http.path)
-        if reply is None:
-            return _ALLOWED
-        return _denied(reply) if reply.status == HTTPStatus.OK else _refused(reply)
+        return _ALLOWED if reply is None else reply.encoded(_denied)
 
     handler = grpc.method_handlers_generic_handler(
         "envoy.service.auth.v3.Authorization", {"Check": grpc.unary_unary_rpc_method_handler(check)}
@@ -50,19 +47,21 @@ def add_ext_authz(server: grpc.aio.Server, challenges: Challenges) -> None:
     server.add_generic_rpc_handlers((handler,))
 
 
-@lru_cache(maxsize=8)
-def _refused(reply: ChallengeReply) -> bytes:
-    """Returns the same for an answer that is always the same: strangers ask for it often, and nothing in it is a capability."""
-    return _denied(reply)
-
-
 def _denied(reply: ChallengeReply) -> bytes:
     """Returns a CheckResponse with this HTTP response. Envoy uses a denied response only when the status is not OK, even for a 200."""
     response = wire.CheckResponse()
-    response.status.code = code_pb2.PERMISSION_DENIED
-    response.denied_response.status.code = reply.status
+    response.CopyFrom(_without_body(reply.status))
     response.denied_response.body = reply.body
-    header = response.denied_response.headers.add(append_action=_OVERWRITE_OR_ADD)
-    header.header.key, header.header.value = "content-type", _CONTENT_TYPE
     serialised: bytes = response.SerializeToString()
     return serialised
+
+
+@cache
+def _without_body(status: int) -> wire.CheckResponse:
+    """Returns what all answers with a status have in common."""
+    response = wire.CheckResponse()
+    response.status.code = code_pb2.PERMISSION_DENIED
+    response.denied_response.status.code = status
+    header = response.denied_response.headers.add(append_action=_OVERWRITE_OR_ADD)
+    header.header.key, header.header.value = "content-type", _CONTENT_TYPE
+    return response

@@ -1,10 +1,9 @@
-"""How every gRPC server of Certplane is built: options, TLS, binding, and the interceptor around all calls.
+"""How every gRPC server of Certplane is built: options, TLS, binding, and what surrounds all calls.
 
 Reference: grpc/doc/keepalive.md and the channel arguments in `grpc/impl/channel_arg_names.h`.
 """
 
 import ssl
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,7 +12,7 @@ import grpc
 from controlplane.core.admission import Admission
 from controlplane.core.errors import ConfigurationError
 from controlplane.endpoints.addresses import UNIX_PREFIX, join_host_port, refuse_live_unix_socket, split_host_port
-from controlplane.endpoints.interceptors import CallInterceptor
+from controlplane.endpoints.observed_calls import ObservingServer
 from controlplane.endpoints.tls_files import TlsFiles
 
 MAX_CONCURRENT_STREAMS: Final = 4_096
@@ -54,7 +53,6 @@ def build_server(
     tls: TlsFiles | None = None,
     *,
     admission: Admission | None = None,
-    interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
     shared: bool = False,
     max_concurrent_streams: int = MAX_CONCURRENT_STREAMS,
     max_receive_bytes: int = MAX_RECEIVE_BYTES,
@@ -66,7 +64,6 @@ def build_server(
         address: `HOST:PORT` (port 0: a free one), `[IPV6]:PORT` or `unix:PATH`.
         tls: None serves plain text; else clients must show a certificate.
         admission: whose certificates are admitted; None admits all. Over plain text there are none, and everybody is admitted.
-        interceptors: more of them, inside the one that maps errors and counts.
         shared: whether other processes listen on the same port, which somebody has reserved for them (see `reserved_port`); otherwise
             a second one must fail, not take a share of the connections.
         max_concurrent_streams: a connection.
@@ -82,16 +79,14 @@ def build_server(
     else:
         host, _ = split_host_port(address)
     credentials = None if tls is None else _server_credentials(tls)
-    server = grpc.aio.server(
-        interceptors=[CallInterceptor(admission if tls is not None else None), *interceptors],
-        options=[
-            ("grpc.so_reuseport", int(shared)),
-            ("grpc.max_concurrent_streams", max_concurrent_streams),
-            ("grpc.max_receive_message_length", max_receive_bytes),
-            ("grpc.max_send_message_length", max_send_bytes),
-            *_OPTIONS,
-        ],
-    )
+    options = [
+        ("grpc.so_reuseport", int(shared)),
+        ("grpc.max_concurrent_streams", max_concurrent_streams),
+        ("grpc.max_receive_message_length", max_receive_bytes),
+        ("grpc.max_send_message_length", max_send_bytes),
+        *_OPTIONS,
+    ]
+    server = ObservingServer(grpc.aio.server(options=options), admission if tls is not None else None)
     try:
         port = server.add_insecure_port(address) if credentials is None else server.add_secure_port(address, credentials)
     except RuntimeError as error:

@@ -45,6 +45,7 @@ def replacement_message(replacement: Replacement, *, kept: bool = True) -> repla
         skipped_count=replacement.skipped,
         pending_count=replacement.pending,
         failing_count=replacement.failing,
+        in_window_count=replacement.in_window,
         estimated_duration=None if replacement.estimate is None else _duration(replacement.estimate),
         estimated_complete_time=timestamp(replacement.estimated_complete_time),
         stop_time=timestamp(replacement.stop_time),

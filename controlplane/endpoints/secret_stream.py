@@ -12,7 +12,7 @@ does not read at all is left after a while (`held_up`).
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Generic, NamedTuple, cast
 
@@ -26,7 +26,7 @@ from controlplane.endpoints.stream_reports import StreamReports
 from controlplane.endpoints.stream_variants import RequestT, Variant
 from controlplane.usecases.known_secrets import Known, KnownSecret, KnownVersion
 from controlplane.usecases.retry_delays import RetryDelays
-from controlplane.xds.messages import MalformedRequest, Node
+from controlplane.xds.messages import MalformedRequest, Node, Response
 from controlplane.xds.subscription import Absence, Claims, Subscription, Versioned
 from controlplane.xds.type_urls import SECRET
 
@@ -58,7 +58,7 @@ class SecretStream(Generic[RequestT]):
         self._services = services
         self._directory = services.directory
         self._client = client
-        self._subscription: Subscription[RequestT] = variant.subscribe(services.limits)
+        self._subscription: Subscription[RequestT] = variant.subscribe(services.limits, services.answers.pages)
         self._reports = StreamReports(variant.label, services.reports)
         self._node: Node | None = None
         self._grant: Grant = EVERYTHING
@@ -67,6 +67,7 @@ class SecretStream(Generic[RequestT]):
         self._answering = False
         self._writes = 0
         self._write_under_way = 0
+        self._slow = False
         self._scope = asyncio.timeout(None)
         self._tasks = asyncio.TaskGroup()
         self._new_work: asyncio.Event | None = None
@@ -237,30 +238,48 @@ class SecretStream(Generic[RequestT]):
         wanted = claims.needs_previous(known)
         previous = await self._directory.resolve_previous(wanted) if wanted else {}
         await self._answer(claims, known, previous)
-        return all(key in known for key in missing) and all(key in previous for key in wanted)
+        return not (missing or wanted) or (known.keys() >= set(missing) and previous.keys() >= set(wanted))
 
     async def _answer(self, claims: Claims, known: Mapping[str, Known], previous: Mapping[str, Known] | None = None) -> None:
         """Writes the answers for claims."""
-        answers = self._subscription.answers(claims, self._granted(known), self._fields, self._granted(previous or {}))
+        answers = self._subscription.answers(claims, self._granted(known), self._fields, self._granted(previous) if previous else {})
         removed = 0
-        for response in answers:
-            data = self._variant.encode(response)
-            self._reports.sent(response)
-            removed += len(response.removed) - response.evicted
-            # Freed while it is in the processor's cache: a hundred streams take turns between two answers.
-            del response
-            self._writes = self._write_under_way = self._writes + 1
-            try:
-                await self._client.write(data)
-            except grpc.aio.InternalError:
-                # The client has gone; gRPC cancels the call soon, or has done so.
-                self.end()
-                return
-            self._write_under_way = 0
+        write = self._write_next if len(claims) <= _NAMES_AT_ONCE else self._write_next_in_turn
+        while (missing := await write(answers)) is not None:
+            removed += missing
         if removed:
             unknown = sum(isinstance(found, Absence) and key not in claims.told for key, found in known.items())
             if unknown:
                 self._reports.unknown(unknown)
+
+    async def _write_next_in_turn(self, answers: Iterator[Response]) -> int | None:
+        """Makes and writes an answer that may be large. See `_write_next`."""
+        slot = await self._services.turns.of(slow=self._slow).take()
+        try:
+            return await self._write_next(answers)
+        finally:
+            slot.give_back()
+            self._slow = slot.lapsed
+
+    async def _write_next(self, answers: Iterator[Response]) -> int | None:
+        """Makes and writes the next answer; returns how many names in it do not exist. None: there was none, or the client has gone."""
+        response = next(answers, None)
+        if response is None:
+            return None
+        data = self._services.answers.encode(self._variant.encode, response)
+        self._reports.sent(response)
+        missing = len(response.removed) - response.evicted
+        # Freed while it is in the processor's cache: a hundred streams take turns between two answers.
+        del response
+        self._writes = self._write_under_way = self._writes + 1
+        try:
+            await self._client.write(data)
+        except grpc.aio.InternalError:
+            # gRPC cancels the call soon, or has done so.
+            self.end()
+            return None
+        self._write_under_way = 0
+        return missing
 
     def _fields(self, names: Sequence[bytes], secrets: Sequence[Versioned]) -> Sequence[bytes | None]:
         return self._directory.fields(self._variant.form, names, cast("Sequence[KnownSecret | KnownVersion]", secrets))

@@ -1,11 +1,13 @@
 """What a stream is made of besides its subscription: the services that it uses, and the client on the other side."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from controlplane.core.access import AccessPolicy
+from controlplane.endpoints.shared_answers import SharedAnswers
 from controlplane.endpoints.stream_reports import ProcessReports
+from controlplane.endpoints.write_slots import WriteTurns
 from controlplane.usecases.nodes import NodeObserver
 from controlplane.usecases.secrets import SecretDirectory
 from controlplane.xds.subscription import Limits
@@ -20,6 +22,8 @@ class StreamServices:
     access: AccessPolicy
     nodes: NodeObserver | None
     reports: ProcessReports
+    answers: SharedAnswers = field(default_factory=SharedAnswers)
+    turns: WriteTurns = field(default_factory=WriteTurns)
 
 
 @dataclass(frozen=True, slots=True)

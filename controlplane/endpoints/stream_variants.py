@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from controlplane.endpoints.wire_codec import delta_field, encode_delta_response, encode_sotw_response, sotw_field
 from controlplane.endpoints.wire_requests import decode_delta_request, decode_sotw_request
 from controlplane.usecases.known_secrets import FieldForm
 from controlplane.xds.delta import DeltaSubscription
 from controlplane.xds.messages import DeltaRequest, Response, SotwRequest
+from controlplane.xds.pages import Pages
 from controlplane.xds.sotw import SotwSubscription
 from controlplane.xds.subscription import Limits, Subscription
 from controlplane.xds.type_urls import SECRET
@@ -29,15 +30,15 @@ class Variant(Generic[RequestT]):
     decode: Callable[[bytes], RequestT]
     encode: Callable[[Response], bytes]
     form: FieldForm
-    subscribe: Callable[[Limits], Subscription[RequestT]]
+    subscribe: Callable[[Limits, Pages[Any]], Subscription[RequestT]]
     many_streams: bool
 
 
-def _delta(limits: Limits) -> DeltaSubscription:
-    return DeltaSubscription(SECRET, limits)
+def _delta(limits: Limits, pages: Pages[Any]) -> DeltaSubscription:
+    return DeltaSubscription(SECRET, limits, pages=pages)
 
 
-def _sotw(_limits: Limits) -> SotwSubscription:
+def _sotw(_limits: Limits, _pages: Pages[Any]) -> SotwSubscription:
     """Returns a subscription without a bound: a request names all that is wanted, and nothing can be taken away from its client."""
     return SotwSubscription(SECRET)
 

@@ -7,6 +7,7 @@ fields joined with the few bytes that are its own.
 Fields are those of Envoy's API with the numbers of protos/certplane/wire/v1/discovery.proto.
 """
 
+from functools import lru_cache
 from typing import Final
 
 from controlplane.core.redacted import SecretBytes
@@ -14,8 +15,9 @@ from controlplane.xds.messages import Response
 from controlplane.xds.type_urls import SECRET
 
 
+@lru_cache(maxsize=4096)
 def _varint(number: int) -> bytes:
-    """Returns a base 128 varint (encoding guide, "Base 128 Varints")."""
+    """Returns a base 128 varint (encoding guide, "Base 128 Varints"): a secret takes eleven, which are lengths that many have."""
     if number < 0x80:
         return bytes((number,))
     septets = bytearray()
@@ -65,9 +67,11 @@ def delta_field(name: bytes, version: str, content: SecretBytes) -> bytes:
         version: the xDS version of the resource.
         content: a serialised TlsCertificate.
     """
-    packed = _any(name, content)
-    parts = (_field(_RESOURCE_VERSION, version.encode()), _RESOURCE_ANY, _varint(len(packed)), packed, _field(_RESOURCE_NAME, name))
-    return _field(_RESOURCES, b"".join(parts))
+    certificate = content.reveal()
+    any_head = _any_head(name, len(certificate))
+    head = b"".join((_field(_RESOURCE_VERSION, version.encode()), _RESOURCE_ANY, _varint(len(any_head) + len(certificate)), any_head))
+    tail = _field(_RESOURCE_NAME, name)
+    return b"".join((_RESOURCES, _varint(len(head) + len(certificate) + len(tail)), head, certificate, tail))
 
 
 def sotw_field(name: bytes, version: str, content: SecretBytes) -> bytes:
@@ -76,14 +80,15 @@ def sotw_field(name: bytes, version: str, content: SecretBytes) -> bytes:
     Args: see `delta_field`.
     """
     del version
-    return _field(_RESOURCES, _any(name, content))
-
-
-def _any(name: bytes, content: SecretBytes) -> bytes:
-    """Returns the Secret inside its Any."""
     certificate = content.reveal()
-    secret = b"".join((_field(_SECRET_NAME, name), _SECRET_TLS_CERTIFICATE, _varint(len(certificate)), certificate))
-    return b"".join((_ANY_TYPE, _ANY_VALUE, _varint(len(secret)), secret))
+    head = _any_head(name, len(certificate))
+    return b"".join((_RESOURCES, _varint(len(head) + len(certificate)), head, certificate))
+
+
+def _any_head(name: bytes, length: int) -> bytes:
+    """Returns what stands in an Any before the TlsCertificate of `length` bytes, which ends its Secret and the Any."""
+    head = b"%b%b%b" % (_field(_SECRET_NAME, name), _SECRET_TLS_CERTIFICATE, _varint(length))
+    return b"%b%b%b%b" % (_ANY_TYPE, _ANY_VALUE, _varint(len(head) + length), head)
 
 
 def encode_delta_response(response: Response) -> bytes:
@@ -102,5 +107,7 @@ def encode_sotw_response(response: Response) -> bytes:
 
 def serialise_tls_certificate(certificate_chain: bytes, private_key: SecretBytes) -> SecretBytes:
     """Serialises envoy.extensions.transport_sockets.tls.v3.TlsCertificate with both parts inline; both are PEM."""
-    chain = _field(_CERTIFICATE_CHAIN, _field(_INLINE_BYTES, certificate_chain))
-    return SecretBytes(chain + _field(_PRIVATE_KEY, _field(_INLINE_BYTES, private_key.reveal())))
+    key = private_key.reveal()
+    chain_head, key_head = _INLINE_BYTES + _varint(len(certificate_chain)), _INLINE_BYTES + _varint(len(key))
+    chain_length, key_length = _varint(len(chain_head) + len(certificate_chain)), _varint(len(key_head) + len(key))
+    return SecretBytes(b"".join((_CERTIFICATE_CHAIN, chain_length, chain_head, certificate_chain, _PRIVATE_KEY, key_length, key_head, key)))

@@ -45,8 +45,8 @@ def decode_delta_request(data: bytes) -> DeltaRequest:
     return DeltaRequest(
         message.type_url,
         _node(message),
-        tuple(message.resource_names_subscribe),
-        tuple(message.resource_names_unsubscribe),
+        tuple(message.resource_names_subscribe[:]),
+        tuple(message.resource_names_unsubscribe[:]),
         {entry.key: entry.value.decode("utf-8", "replace") for entry in message.initial_resource_versions},
         message.response_nonce,
         _error_detail(message),
@@ -67,7 +67,7 @@ def decode_sotw_request(data: bytes) -> SotwRequest:
         message.type_url,
         _node(message),
         message.version_info,
-        tuple(message.resource_names),
+        tuple(message.resource_names[:]),
         message.response_nonce,
         _error_detail(message),
     )
