@@ -4,7 +4,6 @@ Run as `python -m bench.million.timed_serve FILE serve OPTION...`; FILE gets a l
 the thread that runs the event loop, so the clock stands still while it waits. Two readings of that clock take about half a microsecond.
 """
 
-import asyncio
 import json
 import sys
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from controlplane.adapters.envelope_sealer import EnvelopeOpener
+from controlplane.adapters.multiplexed_reads import Line
 from controlplane.adapters.redis_certificates import RedisCertificateStore
 
 
@@ -75,9 +75,9 @@ def main() -> None:
     path = Path(sys.argv.pop(1))
     clocks = {"lookup": Clock(), "receive": Clock(), "open": Clock()}
     # Replaced for this process alone.
-    _replace(RedisCertificateStore, "lookup", clocks["lookup"].steps)
-    # Bytes from the store on their way to who waits for them: no other part of `serve` reads much through such streams.
-    _replace(asyncio.StreamReaderProtocol, "data_received", clocks["receive"].around)
+    _replace(RedisCertificateStore, "servable", clocks["lookup"].steps)
+    # Bytes from the store on their way to who waits for them.
+    _replace(Line, "data_received", clocks["receive"].around)
     _replace(EnvelopeOpener, "open", clocks["open"].around)
     from controlplane.cli.main import main as certplane
 

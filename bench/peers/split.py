@@ -18,7 +18,7 @@ import uvloop
 from controlplane.adapters.key_files import load_key_directory
 from controlplane.adapters.redis_certificates import RedisCertificateStore
 from controlplane.adapters.redis_client import connect
-from controlplane.core.certificate import CertificateRecord, leaf_seal_context
+from controlplane.core.certificate import ServableCertificate, leaf_seal_context
 from controlplane.usecases.tls_material import certificate_chain_pem, private_key_pem
 
 PACE_SECONDS = 0.003
@@ -42,13 +42,13 @@ async def parts(work: Work) -> dict[str, float]:
     client, opener = connect(work.redis_url), keys.opener()
     store = RedisCertificateStore(client, keys.authenticator())
     for name in work.names[:_WARM_UP]:
-        await store.lookup([name])
+        await store.servable([name])
     looked_up = opened = made = 0.0
     for name in work.names:
         await asyncio.sleep(PACE_SECONDS)
         begun = time.process_time()
-        record = (await store.lookup([name]))[name]
-        if not isinstance(record, CertificateRecord):
+        record = (await store.servable([name]))[name]
+        if not isinstance(record, ServableCertificate):
             raise TypeError(f"{name} is not in the store")
         after_lookup = time.process_time()
         leaf_key = opener.open(record.sealed_leaf_key, leaf_seal_context(record.spki_digest, record.names))

@@ -23,6 +23,8 @@ from controlplane.core.ports import AccountRecord, AccountStatus, SealedAccountK
 from controlplane.core.redacted import SecretBytes
 from controlplane.core.sealing import Envelope, Scheme
 
+_SCHEMES = {int(scheme): scheme for scheme in Scheme}
+
 
 def encode_envelope(envelope: Envelope) -> envelope_pb2.Envelope:
     """Returns the message for an envelope."""
@@ -39,10 +41,9 @@ def decode_envelope(message: envelope_pb2.Envelope) -> Envelope:
     Raises:
         RecordRejected: a scheme that this version does not know.
     """
-    try:
-        scheme = Scheme(message.scheme)
-    except ValueError:
-        raise RecordRejected(f"envelope with the unknown scheme number {message.scheme}") from None
+    scheme = _SCHEMES.get(message.scheme)
+    if scheme is None:
+        raise RecordRejected(f"envelope with the unknown scheme number {message.scheme}")
     return Envelope(message.recipient_key_id, scheme, message.ciphertext)
 
 

@@ -1,8 +1,8 @@
 """CertificateStore on Redis."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from redis.asyncio import Redis
 
@@ -11,8 +11,10 @@ from controlplane.adapters.certificate_codec import CertificateCodec
 from controlplane.adapters.multiplexed_reads import MultiplexedReads, packed_get, packed_hget
 from controlplane.adapters.redis_claims import parse_claim
 from controlplane.adapters.redis_client import Script, answer, from_milliseconds, milliseconds, store_call
-from controlplane.core.certificate import CertificateHead, CertificateRecord
+from controlplane.core.certificate import CertificateHead, CertificateRecord, ServableCertificate
 from controlplane.core.ports import Expiries, NoCertificate, RecordAuthenticator
+
+C = TypeVar("C", bound=ServableCertificate)
 
 _IN_FORCE, _BEFORE, _HEAD = b"certificate", b"previous", b"head"
 
@@ -29,18 +31,25 @@ class RedisCertificateStore:
 
     async def lookup(self, names: Sequence[str]) -> Mapping[str, CertificateRecord | NoCertificate]:
         """See `CertificateStore.lookup`."""
-        return await self._find(_IN_FORCE, names)
+        return await self._find(_IN_FORCE, names, self._codec.decode)
+
+    async def servable(self, names: Sequence[str]) -> Mapping[str, ServableCertificate | NoCertificate]:
+        """See `CertificateStore.servable`."""
+        return await self._find(_IN_FORCE, names, self._codec.decode_servable)
 
     async def previous(self, names: Sequence[str]) -> Mapping[str, CertificateRecord | NoCertificate]:
         """See `CertificateStore.previous`."""
-        return await self._find(_BEFORE, names)
+        return await self._find(_BEFORE, names, self._codec.decode)
 
-    async def _find(self, field: bytes, names: Sequence[str]) -> Mapping[str, CertificateRecord | NoCertificate]:
+    async def _find(
+        self, field: bytes, names: Sequence[str], decode: Callable[[Mapping[str, bytes]], Awaitable[Mapping[str, C]]]
+    ) -> Mapping[str, C | NoCertificate]:
         commands: list[bytes] = []
         for name in names:
-            commands += (packed_hget(keys.domain(name), field), packed_get(keys.claim(name)), packed_get(keys.tombstone(name)))
+            domain, claim, tombstone = keys.of_name(name)
+            commands += (packed_hget(domain, field), packed_get(claim), packed_get(tombstone))
         replies = iter(await self._reads(commands))
-        outcomes: dict[str, CertificateRecord | NoCertificate] = {}
+        outcomes: dict[str, C | NoCertificate] = {}
         stored: dict[str, bytes] = {}
         owners: dict[str, str] = {}
         tombstones: dict[str, object] = {}
@@ -61,7 +70,7 @@ class RedisCertificateStore:
         wanted = [owner for owner in dict.fromkeys(owners.values()) if owner not in stored]
         if wanted:
             await self._read_owners(field, wanted, stored, tombstones)
-        records = await self._codec.decode(stored)
+        records = await decode(stored)
         for name, owner in owners.items():
             record = records.get(owner)
             if record is not None:

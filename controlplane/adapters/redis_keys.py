@@ -67,7 +67,10 @@ def shard_of(name: str) -> int:
 
 
 def _in_shard(shard: int, rest: str) -> str:
-    return f"cp:{{s{shard:02x}}}:{rest}"
+    return _PREFIXES[shard] + rest
+
+
+_PREFIXES = tuple(f"cp:{{s{shard:02x}}}:" for shard in range(SHARDS))
 
 
 def domain(name: str) -> str:
@@ -88,6 +91,12 @@ def claim(name: str) -> str:
 def tombstone(name: str) -> str:
     """Says that a name went with a deletion."""
     return _in_shard(shard_of(name), f"gone:{name}")
+
+
+def of_name(name: str) -> tuple[str, str, str]:
+    """All that a look-up reads of a name: the domain's record, the claim, the tombstone."""
+    prefix = _PREFIXES[shard_of(name)]
+    return f"{prefix}domain:{name}", f"{prefix}claim:{name}", f"{prefix}gone:{name}"
 
 
 def lease(name: str) -> str:

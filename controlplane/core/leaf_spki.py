@@ -22,11 +22,9 @@ def certificate_spki(certificate: bytes) -> bytes:
     """
     try:
         position = _content(certificate, _content(certificate, 0))
-        if certificate[position] == _VERSION:
-            position = _end(certificate, position)
-        for _ in ("serialNumber", "signature", "issuer", "validity", "subject"):
-            position = _end(certificate, position)
-        spki = certificate[position : _end(certificate, position)]
+        # serialNumber, signature, issuer, validity, subject; most have a version before these.
+        position = _skip(certificate, position, 6 if certificate[position] == _VERSION else 5)
+        spki = certificate[position : _skip(certificate, position, 1)]
     except IndexError:
         raise ValueError("the certificate is cut off") from None
     if not spki or spki[0] != _SEQUENCE:
@@ -54,10 +52,13 @@ def _content(data: bytes, position: int) -> int:
     return position + 2 if length < 0x80 else position + 2 + (length & 0x7F)
 
 
-def _end(data: bytes, position: int) -> int:
-    """Returns where the DER element at `position` ends."""
-    length = data[position + 1]
-    if length < 0x80:
-        return position + 2 + length
-    content = position + 2 + (length & 0x7F)
-    return content + int.from_bytes(data[position + 2 : content])
+def _skip(data: bytes, position: int, elements: int) -> int:
+    """Returns where so many DER elements end, the first of which begins at `position`."""
+    for _ in range(elements):
+        length = data[position + 1]
+        position += 2
+        if length >= 0x80:
+            content = position + (length & 0x7F)
+            length, position = int.from_bytes(data[position:content]), content
+        position += length
+    return position

@@ -7,7 +7,6 @@ bytes, as additional authenticated data.
 """
 
 import hashlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
@@ -67,13 +66,18 @@ class SealContext:
 
     def info(self) -> bytes:
         """Returns the HPKE `info`: length-prefixed fields under a version label, so that no two contexts give the same bytes."""
-        return b"".join(_prefixed((b"certplane/seal/v1", self.key_class.encode(), self.spki_digest, *(n.encode() for n in self.names))))
+        info = _INFO_HEADS[self.key_class] + _prefixed(self.spki_digest)
+        for name in self.names:
+            info += _prefixed(name.encode())
+        return info
 
 
-def _prefixed(fields: Iterable[bytes]) -> Iterable[bytes]:
-    for content in fields:
-        yield len(content).to_bytes(4, "big")
-        yield content
+def _prefixed(content: bytes) -> bytes:
+    return len(content).to_bytes(4, "big") + content
+
+
+_INFO_HEADS = {key_class: _prefixed(b"certplane/seal/v1") + _prefixed(key_class.encode()) for key_class in KeyClass}
+"""The first two fields, which every open needs."""
 
 
 def spki_digest(spki_der: bytes) -> bytes:

@@ -6,7 +6,7 @@ missing is `UNCERTAIN`: holders keep what they have, operators are told, and the
 
 from collections.abc import Mapping, Sequence
 
-from controlplane.core.certificate import CertificateHead, CertificateRecord
+from controlplane.core.certificate import CertificateHead, ServableCertificate
 from controlplane.core.ports import NoCertificate
 from controlplane.usecases.generations import Generations
 from controlplane.usecases.held_names import HeldNames, Seen
@@ -29,7 +29,7 @@ class Findings:
         self._unknown = unknown
         self._lost = lost
 
-    def take(self, findings: Sequence[Finding[CertificateRecord | NoCertificate]]) -> Mapping[str, Known]:
+    def take(self, findings: Sequence[Finding[ServableCertificate | NoCertificate]]) -> Mapping[str, Known]:
         """Remembers what was seen, keeps what will be served, and tells holders what changed; returns what is known of each name."""
         known: dict[str, Known] = {}
         changed = []
@@ -56,9 +56,9 @@ class Findings:
         self._held.notify(changed)
         return known
 
-    def _judge(self, key: str, found: CertificateRecord | NoCertificate) -> CertificateRecord | Absence | Loss:
+    def _judge(self, key: str, found: ServableCertificate | NoCertificate) -> ServableCertificate | Absence | Loss:
         """Returns the certificate to serve, or `GONE`, or why nothing is certain."""
-        if isinstance(found, CertificateRecord):
+        if isinstance(found, ServableCertificate):
             return found if self._is_newest(key, found) else Loss.OLDER
         if found is NoCertificate.DELETED:
             self._generations.forget(key)
@@ -67,7 +67,7 @@ class Findings:
             return Loss.REJECTED
         return Absence.GONE if self._held.is_deleted(key) else Loss.MISSING
 
-    def _is_newest(self, key: str, found: CertificateRecord | CertificateHead) -> bool:
+    def _is_newest(self, key: str, found: ServableCertificate | CertificateHead) -> bool:
         fqdn = found.fqdn
         if not self._generations.see(fqdn, found.generation, keep=self._held.holds_domain(fqdn)):
             return False

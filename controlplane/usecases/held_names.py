@@ -10,7 +10,7 @@ from typing import Protocol
 
 from prometheus_client import Gauge
 
-from controlplane.core.certificate import CertificateHead, CertificateRecord
+from controlplane.core.certificate import CertificateHead, ServableCertificate
 from controlplane.usecases.known_secrets import KnownVersion
 from controlplane.xds.subscription import Absence
 
@@ -214,7 +214,7 @@ class HeldNames:
         held = self._held.get(key)
         return held is not None and bool(held.flags & _SERVED)
 
-    def see(self, key: str, found: CertificateRecord | CertificateHead | KnownVersion | Absence, *, retry: bool) -> Seen:
+    def see(self, key: str, found: ServableCertificate | CertificateHead | KnownVersion | Absence, *, retry: bool) -> Seen:
         """Notes what a look-up brought for `key`.
 
         `retry`: a certificate that could not be served counts as changed, so that its holders try it again.

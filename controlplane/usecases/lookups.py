@@ -2,8 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import structlog
 
@@ -37,8 +36,7 @@ VERSIONS = LookupMetrics("versions, without certificates", "certplane_secret_ver
 PREVIOUS = LookupMetrics("certificates before those in force", "certplane_secret_previous_lookup")
 
 
-@dataclass(frozen=True, slots=True)
-class Finding(Generic[F]):
+class Finding(NamedTuple, Generic[F]):
     """What the store says of a name. `wanted`: somebody is going to serve it, it is not only compared."""
 
     key: str

@@ -5,14 +5,14 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Never
 
-from controlplane.core.certificate import CertificateHead, CertificateRecord
+from controlplane.core.certificate import CertificateHead, ServableCertificate
 from controlplane.core.ports import NoCertificate
 from controlplane.usecases.held_names import HeldNames
 from controlplane.usecases.known_secrets import Known, KnownVersion
 from controlplane.usecases.lookups import Lookups
 from controlplane.usecases.retry_delays import RetryDelays
 
-RecordLookups = Lookups[CertificateRecord | NoCertificate, Known]
+RecordLookups = Lookups[ServableCertificate | NoCertificate, Known]
 VersionLookups = Lookups[CertificateHead | None, KnownVersion | None]
 
 _NAMES_PER_STEP = 256

@@ -74,7 +74,7 @@ class SecretDirectory:
         self._unknown = unknown or UnknownNames(monotonic)
         self._lost = LostCertificates(monotonic)
         self._findings = Findings(self._held, self._generations, self._kept, self._unknown, self._lost)
-        self._lookups = Lookups(RECORDS, certificates.lookup, self._findings.take)
+        self._lookups = Lookups(RECORDS, certificates.servable, self._findings.take)
         self._versions = Lookups(VERSIONS, certificates.heads, self._findings.compare)
         self._previous = Lookups(PREVIOUS, certificates.previous, self._take_previous)
         self._rereading = Rereading(self._held, self._lookups, self._versions)

@@ -30,8 +30,12 @@ class _Slices:
     def __len__(self) -> int:
         return len(self._newer) + len(self._older)
 
-    def get(self, key: str) -> Absence | None:
-        return self._newer.get(key) or self._older.get(key)
+    def find(self, keys: Iterable[str], now: float) -> dict[str, Absence]:
+        if not self._newer and not self._older:
+            return {}
+        self.age(now)
+        newer, older = self._newer.get, self._older.get
+        return {key: absence for key in keys if (absence := newer(key) or older(key))}
 
     def put(self, key: str, absence: Absence, now: float) -> None:
         if len(self._newer) >= self._half_limit:
@@ -41,9 +45,11 @@ class _Slices:
         self._older.pop(key, None)
         self._newer[key] = absence
 
-    def drop(self, key: str) -> None:
-        self._newer.pop(key, None)
-        self._older.pop(key, None)
+    def drop(self, keys: Iterable[str]) -> None:
+        if self._newer or self._older:
+            for key in keys:
+                self._newer.pop(key, None)
+                self._older.pop(key, None)
 
     def age(self, now: float) -> None:
         if self._newer and now >= self._newer_since + self._seconds / 2:
@@ -94,28 +100,23 @@ class UnknownNames:
 
     def find(self, keys: Collection[str]) -> dict[str, Absence]:
         """Returns what is remembered of `keys`."""
-        found: dict[str, Absence] = {}
-        if len(self):
-            self._age()
-            for key in keys:
-                absence = self._absent.get(key) or self._rejected.get(key)
-                if absence is not None:
-                    found[key] = absence
+        now = self._monotonic()
+        found = self._rejected.find(keys, now) | self._absent.find(keys, now)
         self._metrics.asked(len(keys), len(found))
         return found
 
     def put(self, key: str, absence: Absence, *, rejected: bool) -> None:
         """Remembers that there is nothing to serve under a name."""
         if self._open:
-            self._age()
-            (self._rejected if rejected else self._absent).put(key, absence, self._monotonic())
+            now = self._monotonic()
+            slices = self._rejected if rejected else self._absent
+            slices.age(now)
+            slices.put(key, absence, now)
 
-    def drop(self, keys: Iterable[str]) -> None:
+    def drop(self, keys: Collection[str]) -> None:
         """Forgets names: something about them changed."""
-        if len(self):
-            for key in keys:
-                self._absent.drop(key)
-                self._rejected.drop(key)
+        self._absent.drop(keys)
+        self._rejected.drop(keys)
 
     def clear(self) -> None:
         """Forgets all."""
@@ -124,10 +125,7 @@ class UnknownNames:
 
     def purge(self) -> None:
         """Forgets what is over."""
-        self._age()
-        self._metrics.size(len(self))
-
-    def _age(self) -> None:
         now = self._monotonic()
         self._absent.age(now)
         self._rejected.age(now)
+        self._metrics.size(len(self))

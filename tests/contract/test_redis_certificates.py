@@ -1,6 +1,7 @@
 """CertificateStore, TokenStore and AccountStore on a real Valkey: authenticity above all."""
 
-from dataclasses import replace
+import hashlib
+from dataclasses import fields, replace
 from datetime import timedelta
 
 import pytest
@@ -15,7 +16,7 @@ from controlplane.adapters.redis_domains import RedisDomainStore
 from controlplane.adapters.redis_tokens import RedisTokenStore
 from controlplane.adapters.redis_work import RedisWorkStore
 from controlplane.api.certplane.store.v1.certificate_pb2 import CertificateRecord as CertificateMessage
-from controlplane.core.certificate import CertificateHead, CertificateRecord
+from controlplane.core.certificate import CertificateHead, CertificateRecord, ServableCertificate
 from controlplane.core.errors import RecordRejected
 from controlplane.core.managed_domain import DomainState, DomainStatus
 from controlplane.core.names import DomainName
@@ -99,6 +100,32 @@ async def test_replaced_intermediate_is_not_served(client: Redis, authenticator:
     async for key in client.scan_iter("cp:intermediate:*"):
         await client.set(key, b"other")
     assert {"a.example.com": NoCertificate.REJECTED} == await store.lookup(["a.example.com"])
+
+
+def servable(record: CertificateRecord) -> ServableCertificate:
+    """What of a record is needed to serve it."""
+    return ServableCertificate(**{each.name: getattr(record, each.name) for each in fields(ServableCertificate)})
+
+
+async def test_what_is_served_is_what_is_stored(client: Redis, authenticator: RecordHmac, store: RedisCertificateStore) -> None:
+    """By own and additional names, and as little is believed: no record that was moved, forged, or lacks an intermediate."""
+    record = await issue(client, authenticator, "shop.example.com", "www.shop.example.com")
+    for name in ("moved.example.com", "forged.example.com", "scheme.example.com"):
+        await issue(client, authenticator, name)
+    stored: bytes = await client.hget(keys.domain("shop.example.com"), "certificate")
+    await client.hset(keys.domain("moved.example.com"), "certificate", stored)
+    await client.hset(keys.domain("forged.example.com"), "certificate", b"forged")
+    unknown = CertificateMessage(fqdn="scheme.example.com", names=["scheme.example.com"])
+    unknown.sealed_leaf_key.scheme = 99
+    await client.hset(
+        keys.domain("scheme.example.com"), "certificate", authenticator.wrap(KIND, "scheme.example.com", unknown.SerializeToString())
+    )
+    names = ["www.shop.example.com", "nothing.example.com", "moved.example.com", "forged.example.com", "scheme.example.com"]
+    outcomes = (servable(record), NoCertificate.MISSING, *[NoCertificate.REJECTED] * 3)
+    for _ in range(2):  # when its intermediates are met for the first time, and when they are known
+        assert dict(zip(names, outcomes, strict=True)) == await store.servable(names)
+    await client.set(keys.intermediate(hashlib.sha256(record.intermediates[0]).digest()), b"another")
+    assert {"shop.example.com": NoCertificate.REJECTED} == await RedisCertificateStore(client, authenticator).servable(["shop.example.com"])
 
 
 async def test_heads_say_which_certificate_is_in_force(client: Redis, authenticator: RecordHmac, store: RedisCertificateStore) -> None:

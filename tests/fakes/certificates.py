@@ -73,6 +73,10 @@ class InMemoryCertificates:
         self.lookups.append(tuple(names))
         return await self._find(self._by_domain, names)
 
+    async def servable(self, names: Sequence[str]) -> Mapping[str, CertificateRecord | NoCertificate]:
+        """Returns certificates by name, or why there is none."""
+        return await self.lookup(names)
+
     async def previous(self, names: Sequence[str]) -> Mapping[str, CertificateRecord | NoCertificate]:
         """Returns the certificates before these by name, or why there is none."""
         self.previous_lookups.append(tuple(names))

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
-from controlplane.core.certificate import CertificateHead, CertificateRecord
+from controlplane.core.certificate import CertificateHead, CertificateRecord, ServableCertificate
 from controlplane.core.redacted import SecretBytes
 
 
@@ -40,6 +40,10 @@ class CertificateStore(Protocol):
         are met for the first time. What is wrong with one name never harms another. A certificate is returned for a name only if the
         name is on it.
         """
+        ...
+
+    async def servable(self, names: Sequence[str]) -> Mapping[str, ServableCertificate | NoCertificate]:
+        """As `lookup`, and reads no more of a record than is needed to serve it: a handshake waits for this."""
         ...
 
     async def heads(self, names: Sequence[str]) -> Mapping[str, CertificateHead | None]:

@@ -2,6 +2,9 @@
 
 import gc
 import tracemalloc
+from dataclasses import replace
+
+import pytest
 
 from controlplane.core.redacted import SecretBytes
 from controlplane.usecases.cache_metrics import CacheMetrics
@@ -46,15 +49,14 @@ def opened() -> KnownSecret:
     sealing = InMemorySealing()
     record, leaf_key = issue("a.example")
     sealed = sealing.seal(leaf_key, record.seal_context)
-    secret = KnownSecret(
-        "a.example", type(record)(**{name: getattr(record, name) for name in record.__slots__} | {"sealed_leaf_key": sealed})
-    )
+    secret = KnownSecret("a.example", replace(record, sealed_leaf_key=sealed))
     assert secret.open(sealing, serialise)
     return secret
 
 
 def test_a_secret_with_its_field_is_little_larger_than_the_field():
     """Record, chain and the message in between are dropped."""
+    opened().field(form, b"a.example")  # what all secrets share is made with the first one
     gc.collect()
     tracemalloc.start()
     secret = opened()
@@ -83,3 +85,48 @@ def test_a_secret_does_not_show_what_it_holds():
     secret = opened()
     secret.field(form, b"a.example")
     assert f"KnownSecret(a.example, {secret.version})" == repr(secret)
+
+
+@pytest.mark.parametrize("change", ["put", "replace", "drop", "clear", "time", "nothing"])
+def test_a_question_is_answered_with_what_is_kept_now(change):
+    """A long question that is asked again is answered as if it were asked for the first time, whatever happened in between."""
+    time = Time()
+    kept = KnownSecrets(LIMIT, SECONDS, time, CacheMetrics("test"))
+    record, _ = issue("a.example")
+    keys = tuple(f"n{number}.example" for number in range(20))
+    secrets = {key: KnownSecret(key, record) for key in keys}
+    for key in keys[:19]:
+        kept.put(secrets[key])
+    for _ in range(3):
+        assert {key: secrets[key] for key in keys[:19]} == kept.find(keys)
+    expected = {key: secrets[key] for key in keys[:19]}
+    if change == "put":
+        kept.put(secrets[keys[19]])
+        expected = secrets
+    elif change == "replace":
+        expected[keys[3]] = KnownSecret(keys[3], record)
+        kept.put(expected[keys[3]])
+    elif change == "drop":
+        kept.drop(keys[3])
+        del expected[keys[3]]
+    elif change == "clear":
+        kept.clear()
+        expected = {}
+    elif change == "time":
+        time.seconds = SECONDS
+        expected = {}
+    for _ in range(3):
+        assert expected == kept.find(keys)
+        assert expected == kept.find(list(keys))
+    assert list(expected) == list(kept.find(keys))
+    assert {key: expected[key] for key in keys[1:17] if key in expected} == kept.find(keys[1:17])
+    assert {key: expected[key] for key in keys[:16] if key in expected} == kept.find(keys[:16])
+
+
+def test_questions_are_forgotten_too():
+    """However many different ones are asked, a bounded number is remembered."""
+    kept = KnownSecrets(LIMIT, SECONDS, Time(), CacheMetrics("test"))
+    for number in range(100):
+        for _ in range(2):
+            kept.find(tuple(f"n{number}-{index}.example" for index in range(16)))
+        assert 16 >= len(kept._asked)

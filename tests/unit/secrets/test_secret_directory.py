@@ -164,14 +164,14 @@ async def test_a_store_that_is_away_makes_names_neither_known_nor_unknown(direct
 
 async def test_an_error_of_the_store_ends_nothing(store, time, monkeypatch):
     """An unexpected error counts as away."""
-    look_up, broken = store.lookup, True
+    look_up, broken = store.servable, True
 
     async def fail(names):
         if broken:
             raise RuntimeError("a bug")
         return await look_up(names)
 
-    monkeypatch.setattr(store, "lookup", fail)
+    monkeypatch.setattr(store, "servable", fail)
     async with running(SecretDirectory(store, store.sealing, store, serialise, monotonic=time)) as directory:
         assert {} == dict(await directory.resolve(["a.example"]))
         broken = False
