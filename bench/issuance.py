@@ -26,7 +26,7 @@ from bench.hopeless import Hopelessness, hopeless_hosts, point_away
 from bench.installation import PEBBLE_ENVIRONMENT
 from bench.machine import machine
 from bench.tables import percentile, ratio, table
-from controlplane.adapters.acme_transport import MOST_IN_FLIGHT
+from controlplane.adapters.acme_requests import MOST_IN_FLIGHT
 from controlplane.api.certplane.v1 import domain_pb2, domain_service_pb2
 from tests.e2e.installation import ACTIVE, Installation, installation
 

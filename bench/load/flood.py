@@ -1,21 +1,22 @@
 """A flood of unknown names through a real Envoy: what visitors of known names notice, and what it leaves behind.
 
 First the rate is found at which random unknown names saturate this machine, all of whose cores Envoy may use. Then half of that rate, for
-as long as visitors come at a rate of their own, and without it, in turns.
+as long as visitors come at a rate of their own, and without it, in turns. Visitors sit elsewhere, so what their client waits for a core
+here is taken off their latencies; what `serve`, Envoy and the store wait is not.
 """
 
 import asyncio
 import os
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from bench.load import hello_client, visitor_client
 from bench.load.edge import Edge, edge
-from bench.load.process_time import cpu_seconds
+from bench.load.process_time import cpu_seconds, waited_seconds
 from bench.load.stand import Served, Stand, answered, stand
 from bench.processes import resident_bytes
 from bench.section import Options, Promise, Section, Table
@@ -36,6 +37,21 @@ _TIMES = 5
 _REFUSED, _SERVED = "alert 40", "server hello"
 _LOOKED_UP = "certplane_secret_lookup_names_total"
 _DEADLINE_SECONDS = 20.0
+_CLIENT = "client of the flood"
+
+
+@dataclass(slots=True)
+class _Load:
+    """What processes did in some rounds, in seconds: CPU time, and time in which threads had no core; `unknown` names came meanwhile."""
+
+    seconds: float = 0.0
+    cpu: dict[str, float] = field(default_factory=dict)
+    waited: dict[str, float] = field(default_factory=dict)
+    unknown: int = 0
+
+    def share(self, name: str) -> float:
+        """Returns how much of a core a process took."""
+        return self.cpu[name] / self.seconds
 
 
 @dataclass(slots=True)
@@ -46,6 +62,9 @@ class _Found:
     cpu: dict[str, float] = field(default_factory=dict)
     quiet: list[list[float]] = field(default_factory=list)
     flooded: list[list[float]] = field(default_factory=list)
+    quiet_load: _Load = field(default_factory=_Load)
+    flooded_load: _Load = field(default_factory=_Load)
+    client_waited: list[float] = field(default_factory=list)
     unknown: list[float] = field(default_factory=list)
     failed: int = 0
     lines: int = 0
@@ -54,6 +73,10 @@ class _Found:
     after: dict[str, int] = field(default_factory=dict)
     repeated_lookups: float = 0.0
     onboarded: float = 0.0
+
+    def cpu_at_half(self, name: str) -> float:
+        """Returns the CPU time of one unknown name at half of the saturating rate, without what the process does for the visitors."""
+        return (self.flooded_load.share(name) - self.quiet_load.share(name)) * self.flooded_load.seconds / self.flooded_load.unknown
 
 
 def measure(options: Options) -> Section:
@@ -82,21 +105,20 @@ def measure(options: Options) -> Section:
                 ),
             ],
             f"{found.saturating_rate:,.0f} unknown names a second saturate this machine; half of them arrive here."
-            " Latencies count from when a visit was due.",
+            " Latencies are without what the visitors' client waited for a core, which was"
+            f" {milliseconds(percentile(found.client_waited, 99))} at p99 during the flood.",
         ),
         Table(
-            "One unknown name, and what a flood of them leaves behind",
-            ("process", "CPU for one", "memory before", "after", "ratio"),
-            [
-                (
-                    name,
-                    f"{found.cpu[name] * 1e6:.0f} µs",
-                    f"{found.before[name] / 1e6:.0f} MB" if name in growth else "–",
-                    f"{found.after[name] / 1e6:.0f} MB" if name in growth else "–",
-                    ratio(growth[name]) if name in growth else "–",
-                )
-                for name in found.cpu
-            ],
+            "What an unknown name costs",
+            ("process", "CPU for one, saturated", "at half of it", "of a core then", "waited for a core"),
+            [_cost(found, name) for name in found.cpu],
+            "At half the rate fewer names come in one turn of an event loop, so each costs more, and the machine is more than half busy."
+            " *Waited for a core*: how long threads could have run but did not, all of the process together, of the time that passed.",
+        ),
+        Table(
+            "What a flood of unknown names leaves behind",
+            ("process", "memory before", "after", "ratio"),
+            [(name, *(f"{each[name] / 1e6:.0f} MB" for each in (found.before, found.after)), ratio(growth[name])) for name in growth],
             f"`serve` wrote {found.lines} lines to its log in {found.flood_seconds:.0f} s of flood."
             f" {_REPEATED * _TIMES:,} repetitions of {_REPEATED} unknown names cost {found.repeated_lookups:.0f} look-ups in the store."
             f" A name that was asked for again and again before it was onboarded was served {milliseconds(found.onboarded)} after it was.",
@@ -110,8 +132,13 @@ def measure(options: Options) -> Section:
         Promise("look-ups for repeated misses", found.repeated_lookups, 0.0),
         Promise("onboarded after a miss, of 1 s", found.onboarded / _ONBOARDED_SECONDS, 1.0),
     ]
-    raw = {name: getattr(found, name) for name in _Found.__slots__}
-    return Section("Floods of unknown names", tables, promises, raw)
+    return Section("Floods of unknown names", tables, promises, asdict(found))
+
+
+def _cost(found: _Found, name: str) -> tuple[str, ...]:
+    load = found.flooded_load
+    waited = f"{load.waited[name] / load.seconds:.0%}" if name in load.waited else "–"
+    return name, *(f"{cpu * 1e6:.0f} µs" for cpu in (found.cpu[name], found.cpu_at_half(name))), f"{load.share(name):.0%}", waited
 
 
 async def _measure(options: Options) -> _Found:
@@ -121,43 +148,60 @@ async def _measure(options: Options) -> _Found:
         known = _listed(made, "known", names)
         async with made.serve() as served, edge(made, served, concurrency=os.cpu_count() or 1) as front:
             await _hello(front, _SERVED, names_file=str(known))
-            await _saturate(found, made, served, front, 1.0 if options.quick else _SATURATING_SECONDS)
-            pids = {"serve": served.process.pid, "Envoy": front.process.pid}
-            found.before = {name: resident_bytes(pid) for name, pid in pids.items()}
+            pids = {"Envoy": front.process.pid, "serve": served.process.pid, "Valkey": made.valkey.process.pid}
+            await _saturate(found, pids, front, 1.0 if options.quick else _SATURATING_SECONDS)
+            found.before = {name: resident_bytes(pids[name]) for name in ("serve", "Envoy")}
+            seconds = 2.0 if options.quick else _SECONDS
+            visits = visitor_client.Work(front.https_port, str(front.roots), str(known), _VISITS_A_SECOND, seconds)
             for index in range(options.repeats):
                 for flooded in (True, False) if index % 2 else (False, True):
-                    await _visit(found, served, front, known, 2.0 if options.quick else _SECONDS, flooded=flooded)
-            found.after = {name: resident_bytes(pid) for name, pid in pids.items()}
+                    await _visit(found, pids, served, front, visits, flooded=flooded)
+            found.after = {name: resident_bytes(pids[name]) for name in found.before}
             await _repeat(found, made, served, front)
             await _onboard(found, made, front)
     return found
 
 
-async def _saturate(found: _Found, made: Stand, served: Served, front: Edge, seconds: float) -> None:
+async def _saturate(found: _Found, pids: Mapping[str, int], front: Edge, seconds: float) -> None:
     """Finds the rate at which unknown names saturate the machine, and what one costs then."""
-    pids = {"Envoy": front.process.pid, "serve": served.process.pid, "Valkey": made.valkey.process.pid}
-    before = {name: cpu_seconds(pid) for name, pid in pids.items()}
+    before = _of_each(pids, cpu_seconds)
     done = await _hello(front, _REFUSED, seconds=seconds, at_once=_SATURATING_AT_ONCE)
     count = len(done["latencies"])
     found.cpu = {name: (cpu_seconds(pid) - before[name]) / count for name, pid in pids.items()}
-    found.cpu["client"] = done["client_cpu_seconds"] / count
+    found.cpu[_CLIENT] = done["client_cpu_seconds"] / count
     found.saturating_rate = count / done["seconds"]
 
 
-async def _visit(found: _Found, served: Served, front: Edge, known: Path, seconds: float, *, flooded: bool) -> None:
+async def _visit(found: _Found, pids: Mapping[str, int], served: Served, front: Edge, work: visitor_client.Work, *, flooded: bool) -> None:
     """Lets visitors come, with half the saturating rate of unknown names or without."""
-    visits = visitor_client.Work(front.https_port, str(front.roots), str(known), _VISITS_A_SECOND, seconds)
-    visiting = asyncio.ensure_future(answered(visitor_client.__name__, visits))
+    load = found.flooded_load if flooded else found.quiet_load
+    begun, cpu, waited = time.perf_counter(), _of_each(pids, cpu_seconds), _of_each(pids, waited_seconds)
+    visiting = asyncio.ensure_future(answered(visitor_client.__name__, work))
+    flood_cpu = 0.0
     if flooded:
-        lines, begun = _lines(served), time.perf_counter()
+        lines = _lines(served)
         # A little longer than the visitors, who take a moment to start and to end.
-        done = await _hello(front, _REFUSED, seconds=seconds + 1.0, rate=found.saturating_rate / 2)
+        done = await _hello(front, _REFUSED, seconds=work.seconds + 1.0, rate=found.saturating_rate / 2)
         found.unknown += done["latencies"]
         found.lines += _lines(served) - lines
         found.flood_seconds += time.perf_counter() - begun
+        load.unknown += len(done["latencies"])
+        flood_cpu = done["client_cpu_seconds"]
     outcome = await visiting
+    load.seconds += time.perf_counter() - begun
+    for name in pids:
+        load.cpu[name] = load.cpu.get(name, 0.0) + cpu_seconds(pids[name]) - cpu[name]
+        load.waited[name] = load.waited.get(name, 0.0) + waited_seconds(pids[name]) - waited[name]
+    load.cpu[_CLIENT] = load.cpu.get(_CLIENT, 0.0) + flood_cpu
     found.failed += outcome["failed"]
-    (found.flooded if flooded else found.quiet).append(outcome["latencies"])
+    if flooded:
+        found.client_waited += outcome["waited"]
+    latencies = [latency - client for latency, client in zip(outcome["latencies"], outcome["waited"], strict=True)]
+    (found.flooded if flooded else found.quiet).append(latencies)
+
+
+def _of_each(pids: Mapping[str, int], measure_one: Callable[[int], float]) -> dict[str, float]:
+    return {name: measure_one(pid) for name, pid in pids.items()}
 
 
 async def _repeat(found: _Found, made: Stand, served: Served, front: Edge) -> None:

@@ -1,28 +1,30 @@
 """A flood of ClientHellos, a process of its own: as many as are answered, or so many a second whatever happens.
 
 It sends a ClientHello and reads the first bytes of the answer. With a good name that is after the server has done all its cryptography,
-with an unknown one it is an alert; the client itself computes nothing. `python -m bench.load.hello_client '{"port": …}'` (see `Work`)
-prints one line of JSON (see `Outcome`).
+with an unknown one it is an alert; the client itself computes nothing. It is a loop around epoll(7), since on two cores what a client
+costs is taken from the server: an event loop of Python's takes three times as much. `python -m bench.load.hello_client '{"port": …}'`
+(see `Work`) prints one line of JSON (see `Outcome`).
 """
 
-import asyncio
 import json
 import random
+import select
 import socket
 import struct
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-
-import uvloop
 
 from tests.e2e.client_hello import client_hello, verdict
 
 _GRACE_SECONDS = 30.0
 _TICK_SECONDS = 0.001
+_VERDICT_BYTES = 7
+_RESET = struct.pack("ii", 1, 0)
+"""Closing resets: no connection lingers and takes a port away."""
 _RANDOM = "unknown-{:016x}.bench.example.org"
 
 
@@ -44,7 +46,7 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`latencies` in seconds, TCP connection included: from when the connection was due, without a rate from when it was begun.
+    """`latencies` in seconds, TCP connection included, from when the connection was begun, which is late for lack of a core only.
 
     `verdicts` counts what came back, as `tests.e2e.client_hello.verdict` says it; `timed out` is one of them. `ended` is the moment of the
     end (`time.perf_counter`, the same clock for all processes on Linux).
@@ -55,33 +57,6 @@ class Outcome:
     latencies: list[float]
     verdicts: dict[str, int]
     ended: float
-
-
-class _Hello(asyncio.Protocol):
-    """One connection."""
-
-    def __init__(self, hello: bytes, verdict_of: asyncio.Future[str]) -> None:
-        self._hello = hello
-        self._verdict = verdict_of
-        self._received = b""
-        self._transport: asyncio.Transport
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # the loop gives one that writes
-        self._transport = transport
-        transport.write(self._hello)
-
-    def data_received(self, data: bytes) -> None:
-        self._received += data
-        if len(self._received) >= 7:
-            self._transport.abort()
-            self._tell()
-
-    def connection_lost(self, _error: Exception | None) -> None:
-        self._tell()
-
-    def _tell(self) -> None:
-        if not self._verdict.done():
-            self._verdict.set_result(verdict(self._received))
 
 
 class _Hellos:
@@ -100,55 +75,98 @@ class _Hellos:
         return before + name.encode() + after
 
 
-async def run(work: Work) -> Outcome:
-    """Does the work."""
-    loop, hellos = asyncio.get_running_loop(), _Hellos()
-    latencies: list[float] = []
-    verdicts: Counter[str] = Counter()
-    begun, cpu_begun = time.perf_counter(), time.process_time()
-    names = _names(work, begun, verdicts)
+class _Open:
+    """A connection under way."""
 
-    async def one(name: str, since: float) -> None:
-        connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        connection.setblocking(False)
-        # Closing resets: no connection lingers and takes a port away.
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    __slots__ = ("begun", "hello", "received", "socket")
+
+    def __init__(self, port: int, hello: bytes) -> None:
+        self.begun = time.perf_counter()
+        self.hello = hello
+        self.received = b""
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self.socket.connect_ex(("127.0.0.1", port))
+
+    def step(self) -> bool:
+        """Sends or receives what can be; returns whether the verdict is there."""
         try:
-            async with asyncio.timeout(_GRACE_SECONDS):
-                await loop.sock_connect(connection, ("127.0.0.1", work.port))
-                told: asyncio.Future[str] = loop.create_future()
-                transport, _ = await loop.create_connection(lambda: _Hello(hellos.hello(name), told), sock=connection)
-                try:
-                    verdicts[await told] += 1
-                finally:
-                    transport.abort()
-        except TimeoutError:
-            connection.close()
-            verdicts["timed out"] += 1
-        latencies.append(time.perf_counter() - since)
+            if self.hello:
+                self.hello = self.hello[self.socket.send(self.hello) :]
+                return False
+            data = self.socket.recv(4096)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        self.received += data
+        return not data or len(self.received) >= _VERDICT_BYTES
 
-    async def one_after_the_other() -> None:
-        for name in names:
-            await one(name, time.perf_counter())
 
-    if work.rate:
-        await _at_rate(work, names, one)
-    else:
-        await asyncio.gather(*(one_after_the_other() for _ in range(work.at_once)))
+class _Flood:
+    """All connections under way, in the order in which they were begun."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._hellos = _Hellos()
+        self._epoll = select.epoll()
+        self._open: dict[int, _Open] = {}
+        self.latencies: list[float] = []
+        self.verdicts: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def begin(self, name: str) -> None:
+        """Begins a connection."""
+        made = _Open(self._port, self._hellos.hello(name))
+        number = made.socket.fileno()
+        self._open[number] = made
+        # Edges only: it is told of once when it can be written to, which on loopback is at once, and of each arrival after that.
+        self._epoll.register(number, select.EPOLLIN | select.EPOLLOUT | select.EPOLLET)
+
+    def turn(self, seconds: float) -> None:
+        """Waits for so long at most, and goes on with what can go on."""
+        for number, _ in self._epoll.poll(seconds):
+            if self._open[number].step():
+                self._end(number, verdict(self._open[number].received))
+        late = time.perf_counter() - _GRACE_SECONDS
+        while self._open and (oldest := next(iter(self._open.values()))).begun < late:
+            self._end(oldest.socket.fileno(), "timed out")
+
+    def _end(self, number: int, found: str) -> None:
+        ended = self._open.pop(number)
+        ended.socket.close()
+        self.verdicts[found] += 1
+        self.latencies.append(time.perf_counter() - ended.begun)
+
+
+def run(work: Work) -> Outcome:
+    """Does the work."""
+    flood = _Flood(work.port)
+    begun, cpu_begun = time.perf_counter(), time.process_time()
+    names = _names(work, begun, flood.verdicts)
+    (_at_rate if work.rate else _all_the_time)(work, names, flood)
+    while flood:
+        flood.turn(_TICK_SECONDS)
     ended = time.perf_counter()
-    return Outcome(ended - begun, time.process_time() - cpu_begun, latencies, dict(verdicts), ended)
+    return Outcome(ended - begun, time.process_time() - cpu_begun, flood.latencies, dict(flood.verdicts), ended)
 
 
-async def _at_rate(work: Work, names: Iterator[str], one: Callable[[str, float], Coroutine[None, None, None]]) -> None:
+def _all_the_time(work: Work, names: Iterator[str], flood: _Flood) -> None:
+    for name in names:
+        flood.begin(name)
+        while len(flood) >= work.at_once:
+            flood.turn(_TICK_SECONDS)
+
+
+def _at_rate(work: Work, names: Iterator[str], flood: _Flood) -> None:
     begun = time.perf_counter()
-    count = 0
-    async with asyncio.TaskGroup() as tasks:
-        for name in names:
-            due = begun + count / work.rate
-            count += 1
-            while time.perf_counter() < due:
-                await asyncio.sleep(_TICK_SECONDS)
-            tasks.create_task(one(name, due))
+    for count, name in enumerate(names):
+        due = begun + count / work.rate
+        while (left := due - time.perf_counter()) > 0.0:
+            flood.turn(min(left, _TICK_SECONDS))
+        flood.begin(name)
 
 
 def _names(work: Work, begun: float, verdicts: Mapping[str, int]) -> Iterator[str]:
@@ -164,7 +182,7 @@ def _names(work: Work, begun: float, verdicts: Mapping[str, int]) -> Iterator[st
 
 def main() -> None:
     """Runs it from the command line."""
-    print(json.dumps(asdict(uvloop.run(run(Work(**json.loads(sys.argv[1])))))))
+    print(json.dumps(asdict(run(Work(**json.loads(sys.argv[1]))))))
 
 
 if __name__ == "__main__":

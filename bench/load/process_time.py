@@ -1,4 +1,7 @@
-"""CPU time of a process to the nanosecond (proc(5), `schedstat` of each thread): some of what is measured takes a third of a second."""
+"""CPU time of a process to the nanosecond, and how long it waited for a core (proc(5), `schedstat` of each thread).
+
+Some of what is measured takes a third of a second; and what a process waits for is another's work, which a latency does not tell.
+"""
 
 import asyncio
 import contextlib
@@ -10,11 +13,20 @@ _BUSY = 0.02
 
 def cpu_seconds(pid: int) -> float:
     """Returns the CPU time of all threads that live now, user and system, in seconds."""
+    return _nanoseconds(pid, 0) / 1e9
+
+
+def waited_seconds(pid: int) -> float:
+    """Returns how long all threads that live now could have run but had no core, in seconds."""
+    return _nanoseconds(pid, 1) / 1e9
+
+
+def _nanoseconds(pid: int, column: int) -> int:
     nanoseconds = 0
     for path in Path(f"/proc/{pid}/task").iterdir():
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            nanoseconds += int((path / "schedstat").read_text().split()[0])
-    return nanoseconds / 1e9
+            nanoseconds += int((path / "schedstat").read_text().split()[column])
+    return nanoseconds
 
 
 async def settled(pid: int) -> None:

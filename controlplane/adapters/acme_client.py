@@ -17,7 +17,8 @@ from controlplane.adapters.acme_account_changes import AccountChanges
 from controlplane.adapters.acme_account_keys import AccountKeys
 from controlplane.adapters.acme_account_requests import AccountRequests, Pace
 from controlplane.adapters.acme_replies import authorization_of, chain_of, order_of, renewal_info_of
-from controlplane.adapters.acme_transport import MOST_IN_FLIGHT, AcmeTransport, Reply
+from controlplane.adapters.acme_requests import MOST_IN_FLIGHT, Reply
+from controlplane.adapters.acme_transport import AcmeTransport
 from controlplane.core.external_account import ExternalAccount
 from controlplane.core.failure import ACME
 from controlplane.core.ports import (

@@ -73,9 +73,9 @@ class Cas:
                 url = "" if record is None else record.account_url
         return url
 
-    def usual_issuer(self, tenant: str) -> Issuer | None:
-        """Returns the most preferred CA that serves a tenant, as CAA knows it; None when none does."""
-        return next((issuer_of(each) for each in self.authorities.all if each.settings.serves(tenant)), None)
+    def issuers(self, tenant: str) -> Sequence[Issuer]:
+        """Returns the CAs that serve a tenant as CAA knows them, the most preferred first."""
+        return [issuer_of(each) for each in self.authorities.all if each.settings.serves(tenant)]
 
     async def close(self) -> None:
         """Closes all connections."""

@@ -115,7 +115,7 @@ async def worker(settings: WorkerSettings, stop: asyncio.Event) -> None:
         RedisCheckStore(client, keys),
         PreflightRound(RedisTokenStore(client, keys), preflight, clock, random_token),
         clock,
-        choose_issuer=lambda request: cas.usual_issuer(request.tenant),
+        issuers=lambda request: cas.issuers(request.tenant),
     )
     owner = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
     loop = Worker(

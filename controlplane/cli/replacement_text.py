@@ -43,6 +43,10 @@ def _properties(replacement: replacement_pb2.Replacement) -> Iterator[tuple[str,
         yield "asked", str(replacement.asked_count)
         yield "left alone", str(replacement.skipped_count) if replacement.skipped_count else ""
         yield "not yet replaced", f"{replacement.pending_count}, of which {replacement.failing_count} fail"
+    yield (
+        "in renewal window",
+        f"{replacement.in_window_count}, exempt from limits where the CA says so" if replacement.in_window_count else "",
+    )
     yield "filter", replacement.filter or "all domains"
     yield "reason", replacement.reason
     yield "spread over", _duration(replacement.over.ToTimedelta())

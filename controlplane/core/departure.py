@@ -3,7 +3,8 @@
 A customer who leaves tells nobody: he points his DNS elsewhere. Then each renewal would fail, and count against the CA's limits, for ever.
 So the own name of each domain is checked now and then, also while nothing is to be renewed. When a check shows conclusively that the
 name points elsewhere, the domain has a `departed_time`; when it still does after the grace time, the domain is paused. No order is placed
-any more, its certificate is served until it ends, and it is still checked, ever more seldom. One check that shows it here again ends both.
+any more, its certificate is served until it ends, and it is still checked once a day, as every other domain is, however long it has been
+away: whoever comes back waits for a day at most. One check that shows it here again ends both.
 
 What is not conclusive says nothing about where the domain is: time-outs and failing resolvers may be our own view, and a 5xx status may be
 our own edge in trouble. An outage of ours, however long, thus pauses nobody. Neither does CAA, nor an additional name: neither tells
@@ -18,7 +19,7 @@ from typing import Final
 from controlplane.core.backoff import FailureKind
 from controlplane.core.failure import kind_of
 from controlplane.core.jitter import fraction
-from controlplane.core.managed_domain import DomainState, DomainStatus, PauseReason
+from controlplane.core.managed_domain import Domain, DomainState, DomainStatus, PauseReason
 from controlplane.core.ports.preflight import GOOD, PreflightVerdict
 from controlplane.core.preflight import NO_ADDRESS, NO_SUCH_NAME, PRIVATE_ADDRESS, PROBLEM_TYPE, Finding
 
@@ -26,12 +27,9 @@ GRACE: Final = timedelta(days=7)
 """How long a domain may point elsewhere before it is paused, if nobody says otherwise."""
 
 ROUTINE: Final = timedelta(hours=24)
-"""Between two checks of a domain that is here; also of one that was paused lately."""
+"""Between two checks of a domain that is here; also of one that is paused."""
 WATCHED: Final = timedelta(hours=6)
 """Between two checks of a domain that points elsewhere and is not paused yet."""
-SELDOM: Final = timedelta(days=7)
-"""Between two checks of a domain that has been paused for longer than `WATCHED_PAUSE`."""
-WATCHED_PAUSE: Final = timedelta(days=30)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -127,24 +125,35 @@ def after_attempt(status: DomainStatus, verdict: PreflightVerdict, now: datetime
             )
 
 
-def next_check(status: DomainStatus, name: str, now: datetime, grace: timedelta = GRACE) -> datetime | None:
+def next_check(status: DomainStatus, name: str) -> datetime | None:
     """Returns when the domain's own name is to be checked next: a past time when that is overdue, None when it is not checked.
 
-    Each name has its own time of day (or of six hours, or of the week), which follows from a hash of it, so that checks are spread evenly
-    whatever was onboarded together. The time depends on the last check, not on `now`, except for how long a pause has lasted. A domain
-    that was never checked and has no certificate is not checked: its attempts are its checks.
+    Each name has its own time of day (or of six hours), which follows from a hash of it, so that checks are spread evenly whatever was
+    onboarded together. The time depends on the last check only. A domain that was never checked and has no certificate is not checked: its
+    attempts are its checks.
     """
     last = status.checked_time or status.issue_time
     if _resting(status) or last is None:
         return None
-    if status.departed_time is None:
-        period = ROUTINE
-    elif status.state is not DomainState.PAUSED:
-        period = WATCHED
-    else:
-        period = ROUTINE if now - status.departed_time - grace < WATCHED_PAUSE else SELDOM
+    period = WATCHED if status.departed_time is not None and status.state is not DomainState.PAUSED else ROUTINE
     # A check out of turn must not bring the next one close, nor put it off for long.
     return _slot(last + period / 2, period, name)
+
+
+def check_is_due(domain: Domain, now: datetime) -> bool:
+    """Returns whether the domain's own name is to be checked now: its time has come, or somebody has asked for it.
+
+    A domain that is paused because it had left is not renewed, so whoever asks for its renewal says that it is back. That is looked at
+    once a request.
+    """
+    status = domain.status
+    due = next_check(status, domain.spec.fqdn.value)
+    if due is not None and due <= now:
+        return True
+    asked = domain.requested_renewal_time
+    if status.state is not DomainState.PAUSED or _resting(status) or asked is None or domain.renewal_is_for_later(now):
+        return False
+    return status.checked_time is None or status.checked_time < asked
 
 
 def _resting(status: DomainStatus) -> bool:

@@ -6,11 +6,11 @@ then left for later.
 """
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from controlplane.core.ari import next_poll
 from controlplane.core.certificate import CertificateRecord
-from controlplane.core.departure import GRACE, next_check
+from controlplane.core.departure import next_check
 from controlplane.core.managed_domain import Domain, DomainState
 from controlplane.core.revocation_plan import REVOCATION_PROBLEMS, next_try
 
@@ -21,7 +21,6 @@ def due_time(
     attempt: datetime | None,
     now: datetime,
     *,
-    grace: timedelta = GRACE,
     revocation: datetime | None = None,
 ) -> datetime | None:
     """Returns when to look at a domain next, None: never by itself.
@@ -31,16 +30,17 @@ def due_time(
         certificate: in force, or None.
         attempt: when the next attempt is due; None: none is.
         now: the time; an overdue time in the past is returned as it is.
-        grace: how long the domain may point elsewhere before it is paused.
         revocation: when a pending revocation that has failed just now may be tried again, None: whenever it is due.
     """
     status = domain.status
     again = next_try(domain, now)
     if again is not None and revocation is not None:
         again = max(again, revocation)
-    times = [attempt, next_check(status, domain.spec.fqdn.value, now, grace), again]
+    times = [attempt, next_check(status, domain.spec.fqdn.value), again]
     if certificate is not None and status.state is not DomainState.PAUSED:
         times.append(next_poll(status, certificate, now))
+    if domain.renewal_is_for_later(now):
+        times.append(domain.requested_renewal_time)
     return min((time for time in times if time is not None), default=None)
 
 
@@ -55,7 +55,7 @@ def must_wait(domain: Domain, now: datetime) -> bool:
         return False
     revocation = domain.spec.revocation
     asked = (
-        domain.spec.renewal_request_time if domain.renewal_requested else None,
+        None if domain.renewal_is_for_later(now) else domain.requested_renewal_time,
         revocation.request_time if revocation is not None and revocation.certificate_id == status.certificate_id else None,
     )
     return not any(time is not None and time > error.time for time in asked)

@@ -171,3 +171,7 @@ class Domain:
     def requested_renewal_time(self) -> datetime | None:
         """When that renewal may begin; None when none is asked for."""
         return (self.spec.renewal_not_before or self.spec.renewal_request_time) if self.renewal_requested else None
+
+    def renewal_is_for_later(self, now: datetime) -> bool:
+        """Whether a renewal was asked for with a time that has not come yet. One without a time is for now, whichever clock is ahead."""
+        return self.renewal_requested and self.spec.renewal_not_before is not None and self.spec.renewal_not_before > now

@@ -244,6 +244,11 @@ class Judge:
         return PreflightVerdict(self.name, problem, conclusive)
 
 
+def forbids_issuer(problem: Problem) -> bool:
+    """Returns whether a problem is that CAA forbids the CA that the check was for to issue; another CA may be allowed."""
+    return problem.type == PROBLEM_TYPE + CAA_FORBIDS
+
+
 def _observed(fetch: Fetch) -> Observation:
     return Observation(str(fetch.address), fetch.finding.kind, fetch.detail, _TOKEN_EXPECTED)
 

@@ -6,6 +6,10 @@ place in the time over which the renewals are spread (the second walk). Further 
 
 Urgent is who the CA wants renewed soonest: a CA that is about to revoke certificates moves their renewal windows (RFC 9773 section 4.2)
 into the past. Where the CA says nothing the renewal that is planned by lifetime tells, so the order is that of expiry.
+
+A domain whose renewal window is open may be exempt from the CA's limits (section 5), so such domains are counted apart. The count is as of
+when each domain was read: a window that opens later makes it faster than estimated. One that closes before the domain's turn does not
+make it slower, since within its window the domain is renewed anyway.
 """
 
 import re
@@ -50,8 +54,10 @@ RUNNING: Final = frozenset({ReplacementState.COUNTING, ReplacementState.ASKING, 
 class Replacement:
     """A replacement as far as it is.
 
-    `cursor` is where the walk is that is under way, as the store of domains has it. `urgencies` counts the domains by hours since 1970. The
-    renewals begin from `start_time` on, over `spread`. `stop_time` is when somebody stopped it: written apart from the rest.
+    `cursor` is where the walk is that is under way, as the store of domains has it. `urgencies` counts the domains by hours since 1970.
+    `in_window` are domains whose renewal window was open when they were read last: of those that meet the filter as long as they are
+    counted, of those pending afterwards. The renewals begin from `start_time` on, over `spread`. `stop_time` is when somebody stopped it:
+    written apart from the rest.
     """
 
     id: str
@@ -63,6 +69,7 @@ class Replacement:
     state: ReplacementState = ReplacementState.COUNTING
     cursor: str = ""
     matched: int = 0
+    in_window: int = 0
     urgencies: Mapping[int, int] = field(default_factory=dict)
     asked: int = 0
     skipped: int = 0
@@ -70,6 +77,7 @@ class Replacement:
     failing: int = 0
     seen_pending: int = 0
     seen_failing: int = 0
+    seen_in_window: int = 0
     start_time: datetime | None = None
     spread: timedelta = timedelta()
     estimate: timedelta | None = None
@@ -92,12 +100,13 @@ class Replacement:
         """Returns whether the job has to go on with it now."""
         return self.running and (self.next_step_time is None or self.next_step_time <= now)
 
-    def counted(self, urgencies: Mapping[int, int], cursor: str) -> "Replacement":
-        """Returns it with a page more counted."""
+    def counted(self, urgencies: Mapping[int, int], in_window: int, cursor: str) -> "Replacement":
+        """Returns it with a page more counted; `in_window` of the domains are."""
         together = dict(self.urgencies)
         for hour, count in urgencies.items():
             together[hour] = together.get(hour, 0) + count
-        return replace(self, urgencies=together, matched=self.matched + sum(urgencies.values()), cursor=cursor)
+        matched = self.matched + sum(urgencies.values())
+        return replace(self, urgencies=together, matched=matched, in_window=self.in_window + in_window, cursor=cursor)
 
     def all_counted(self, estimate: timedelta, now: datetime) -> "Replacement":
         """Returns it with all domains counted. `estimate` is how long the CA's limits make it take."""
@@ -116,9 +125,15 @@ class Replacement:
             return known
         return replace(known, state=ReplacementState.REPLACING, urgencies={}, next_step_time=now + LOOK_INTERVAL)
 
-    def page_looked_at(self, pending: int, failing: int, cursor: str) -> "Replacement":
-        """Returns it with a page more looked at for domains that are left."""
-        return replace(self, seen_pending=self.seen_pending + pending, seen_failing=self.seen_failing + failing, cursor=cursor)
+    def page_looked_at(self, pending: int, failing: int, in_window: int, cursor: str) -> "Replacement":
+        """Returns it with a page more looked at for domains that are left: `pending`, of which so many fail and so many are in window."""
+        return replace(
+            self,
+            seen_pending=self.seen_pending + pending,
+            seen_failing=self.seen_failing + failing,
+            seen_in_window=self.seen_in_window + in_window,
+            cursor=cursor,
+        )
 
     def all_looked_at(self, estimate: timedelta, now: datetime) -> "Replacement":
         """Returns it with the look over. `estimate` is how long the CA's limits make the rest take."""
@@ -128,8 +143,10 @@ class Replacement:
             self,
             pending=self.seen_pending,
             failing=self.seen_failing,
+            in_window=self.seen_in_window,
             seen_pending=0,
             seen_failing=0,
+            seen_in_window=0,
             cursor="",
             next_step_time=now + LOOK_INTERVAL,
             estimated_complete_time=expected,
@@ -178,6 +195,12 @@ def urgency(domain: Domain) -> int | None:
     if window is not None and window.certificate_id == status.certificate_id:
         latest = min(latest, window.end)
     return (min(latest, status.expire_time) - _EPOCH) // _HOUR
+
+
+def in_window(domain: Domain, now: datetime) -> bool:
+    """Returns whether the renewal window that the CA gave for the certificate in force is open (see `core.ari.is_exempt`)."""
+    window = domain.status.renewal_window
+    return window is not None and window.certificate_id == domain.status.certificate_id and window.start <= now < window.end
 
 
 def slot(replacement: Replacement, ranking: Ranking, domain: Domain) -> datetime:

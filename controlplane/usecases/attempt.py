@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from controlplane.core.issuance_plan import Need
 from controlplane.core.lanes import PATIENCE
+from controlplane.core.managed_domain import Problem
 from controlplane.core.ports import Lease, Work
 from controlplane.usecases.progress import Progress
 
@@ -20,6 +21,12 @@ class Attempt:
     need: Need = Need.NOTHING
     planted: set[str] = field(default_factory=set)
     """Tokens of challenges that this attempt has planted."""
+    tried: set[str] = field(default_factory=set)
+    """Names of the CAs that this attempt has turned to."""
+    caa_problem: Problem | None = None
+    """What CAA says to the first CA that it forbids to issue, as this attempt has seen it."""
+    caa_forbidden: set[str] = field(default_factory=set)
+    """Names of all CAs that CAA forbids to issue, as this attempt has seen it."""
 
     @property
     def token_names(self) -> Sequence[str]:

@@ -1,6 +1,6 @@
 """The CAs that may issue: a client and a gate for each, and which of them is for a domain."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, Protocol, TypeVar
@@ -103,7 +103,13 @@ class Authorities(Generic[ClientT, GateT]):
         return self._all[0] if len(self._all) == 1 else None
 
     async def choose(
-        self, domain: Domain, status: DomainStatus, certificate: CertificateRecord | None, *, needed_until: datetime | None = None
+        self,
+        domain: Domain,
+        status: DomainStatus,
+        certificate: CertificateRecord | None,
+        *,
+        needed_until: datetime | None = None,
+        excluded: Collection[str] = (),
     ) -> Chosen[ClientT, GateT] | NoneAvailable:
         """Decides which CA issues for a domain now; see `core.authority_choice`.
 
@@ -112,6 +118,7 @@ class Authorities(Generic[ClientT, GateT]):
             status: the domain's, with who refuses it.
             certificate: in force, or None.
             needed_until: when a successor must be there if that is before the certificate's end (it is to be revoked).
+            excluded: names of CAs that may not issue now, beside those that refuse the domain.
 
         Raises:
             Unavailable: the store does not answer.
@@ -130,5 +137,6 @@ class Authorities(Generic[ClientT, GateT]):
                 not_before=certificate.not_before,
                 needed_until=min(needed_until or certificate.not_after, certificate.not_after),
             )
-        found = choose(candidates, tenant=domain.spec.tenant, refusing=status.refusing_authorities, certificate=in_force, now=self._clock())
+        refusing = {*status.refusing_authorities, *excluded}
+        found = choose(candidates, tenant=domain.spec.tenant, refusing=refusing, certificate=in_force, now=self._clock())
         return found if isinstance(found, NoneAvailable) else Chosen(self._by_name[found.name])

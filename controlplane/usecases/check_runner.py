@@ -1,7 +1,7 @@
 """`CheckDomain` as a worker does it: takes the checks that were asked for, carries them out, writes what they found. It orders nothing."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from typing import Final
@@ -15,11 +15,14 @@ from controlplane.core.failure import INTERNAL
 from controlplane.core.managed_domain import Actor, Problem
 from controlplane.core.ports import Clock, PreflightVerdict
 from controlplane.core.ports.checks import CheckRequest, CheckResult, CheckStore, TakenCheck
+from controlplane.core.ports.preflight import FULL_PATIENCE
+from controlplane.core.preflight import forbids_issuer
 from controlplane.usecases.preflight_round import PreflightRound
 
 MAX_RUNNING: Final = 8
 """Checks at a time; each may connect to hundreds of addresses."""
 
+_WORTH_BEGINNING: Final = timedelta(seconds=2)
 _LOOK_SECONDS: Final = 0.25
 _FIRST_BACKOFF: Final = 0.5
 _LONGEST_BACKOFF: Final = 10.0
@@ -30,8 +33,8 @@ _RUNNING = Gauge("certplane_requested_checks_running", "Checks that were asked f
 _log = structlog.get_logger(__name__)
 
 
-def _usual_issuer(_request: CheckRequest) -> Issuer | None:
-    return None
+def _no_issuer(_request: CheckRequest) -> Sequence[Issuer]:
+    return ()
 
 
 class CheckRunner:
@@ -43,7 +46,7 @@ class CheckRunner:
         preflight: PreflightRound,
         clock: Clock,
         *,
-        choose_issuer: Callable[[CheckRequest], Issuer | None] = _usual_issuer,
+        issuers: Callable[[CheckRequest], Sequence[Issuer]] = _no_issuer,
         concurrency: int = MAX_RUNNING,
         drain_grace: timedelta = timedelta(seconds=5),
     ) -> None:
@@ -53,14 +56,15 @@ class CheckRunner:
             checks: where checks are asked for.
             preflight: what carries them out.
             clock: the time.
-            choose_issuer: returns the CA that would issue for such a request, None for the one that the pre-flight was made for.
+            issuers: returns the CAs that may issue for such a request, the most preferred first; none: the one that the pre-flight was
+                made for.
             concurrency: checks at a time.
             drain_grace: how long a stop waits for checks in progress.
         """
         self._checks = checks
         self._preflight = preflight
         self._clock = clock
-        self._choose_issuer = choose_issuer
+        self._issuers = issuers
         self._concurrency = concurrency
         self._drain_grace = drain_grace
         self._running: set[asyncio.Task[None]] = set()
@@ -115,7 +119,7 @@ class CheckRunner:
 
     async def _verdicts(self, request: CheckRequest) -> tuple[PreflightVerdict, ...]:
         try:
-            checked = await self._preflight.check(request.names, issuer=self._choose_issuer(request))
+            verdicts = await self._for_any_issuer(request)
         except Unavailable:
             raise
         except Exception:
@@ -129,11 +133,29 @@ class CheckRunner:
                 )
                 for name in request.names
             )
-        with suppress(Unavailable):
-            # It ends by itself; what was found is worth telling.
-            await self._preflight.withdraw(checked)
-        _CHECKS.labels(_outcome(checked.verdicts)).inc()
-        return checked.verdicts
+        _CHECKS.labels(_outcome(verdicts)).inc()
+        return verdicts
+
+    async def _for_any_issuer(self, request: CheckRequest) -> tuple[PreflightVerdict, ...]:
+        """Checks for the most preferred CA; as an order does, for the next one when CAA forbids it.
+
+        When CAA forbids all that there was time for, the verdicts are those for the first.
+        """
+        preferred: tuple[PreflightVerdict, ...] = ()
+        until = self._clock() + FULL_PATIENCE
+        for issuer in self._issuers(request) or (None,):
+            left = until - self._clock()
+            if preferred and left < _WORTH_BEGINNING:
+                break
+            checked = await self._preflight.check(request.names, patience=left, issuer=issuer)
+            with suppress(Unavailable):
+                # It ends by itself; what was found is worth telling.
+                await self._preflight.withdraw(checked)
+            problem = checked.verdicts[0].problem
+            if problem is None or not forbids_issuer(problem):
+                return checked.verdicts
+            preferred = preferred or checked.verdicts
+        return preferred
 
 
 def _outcome(verdicts: tuple[PreflightVerdict, ...]) -> str:

@@ -17,7 +17,7 @@ from controlplane.core.ari import window_of
 from controlplane.core.backoff import FailureKind
 from controlplane.core.caa import Issuer
 from controlplane.core.certificate import CertificateRecord
-from controlplane.core.departure import GRACE, after_attempt, next_check
+from controlplane.core.departure import GRACE, after_attempt, check_is_due
 from controlplane.core.due import must_wait, order_waits, without_stopped_renewal
 from controlplane.core.errors import CertplaneError, DomainGone, LeaseLost, Unavailable
 from controlplane.core.failure import Failure
@@ -25,6 +25,7 @@ from controlplane.core.issuance_plan import Need, admit, can_resume, need
 from controlplane.core.managed_domain import Actor, DomainState
 from controlplane.core.ports import CertificateAuthority, Clock, Lease, PreflightVerdict, TokenStore, WorkStore
 from controlplane.core.ports.replacements import StoppedReplacements
+from controlplane.core.preflight import forbids_issuer
 from controlplane.core.revocation_plan import REVOCATION_PROBLEMS, needs_new_certificate
 from controlplane.usecases.attempt import Attempt
 from controlplane.usecases.authorities import Authorities
@@ -32,7 +33,8 @@ from controlplane.usecases.ca_gate import CaGate
 from controlplane.usecases.concurrently import all_of
 from controlplane.usecases.departure_check import DepartureCheck
 from controlplane.usecases.issuance_metrics import ISSUANCES, Outcome, timed
-from controlplane.usecases.orders import CertificateCa, Orders, SealedKey
+from controlplane.usecases.order_books import CertificateCa
+from controlplane.usecases.orders import Orders, SealedKey
 from controlplane.usecases.preflight_round import PreflightRound
 from controlplane.usecases.progress import Progress
 from controlplane.usecases.renewal_info import RenewalInfoRound, ask_now
@@ -98,7 +100,7 @@ class Issuance:
         work = await self._work.load(lease)
         if work.domain.spec.renewal_replacement:
             work = replace(work, domain=without_stopped_renewal(work.domain, await self._stopped.current()))
-        attempt = Attempt(lease, work, Progress(self._work, lease, work, self._clock, self._grace))
+        attempt = Attempt(lease, work, Progress(self._work, lease, work, self._clock))
         try:
             return await self._attempt(attempt)
         except DomainGone:
@@ -123,7 +125,7 @@ class Issuance:
                 await self._orders.drop(attempt, order)
             elif not order_waits(progress.domain, self._clock()):
                 attempt.need = need(attempt.work, self._clock())
-                return await self._orders.resume(attempt, order)
+                return await self._follow(attempt, await self._orders.resume(attempt, order))
         await self._look_around(attempt)
         if progress.order is not None and progress.status.state is DomainState.PAUSED:
             await self._orders.drop(attempt, progress.order)
@@ -132,10 +134,7 @@ class Issuance:
             return await progress.keep()
         if attempt.need is Need.NOTHING:
             return await progress.rest()
-        found = await self._orders.choose(attempt)
-        if isinstance(found, Outcome):
-            return found
-        return await self._order_what_passes(attempt, found)
+        return await self._follow(attempt, await self._orders.choose(attempt))
 
     async def _revoke(self, attempt: Attempt) -> None:
         """Carries out a revocation that is due; one that failed is tried again when the domain is due for it."""
@@ -153,10 +152,9 @@ class Issuance:
                 # The CA may have moved the window since: the order would be refused for a limit that is not mirrored for it.
                 progress.status = ask_now(progress.status, now)
             progress.status = await self._renewal_info.refresh(client, certificate, progress.status)
-        check = next_check(progress.status, attempt.lease.name.value, now, self._grace)
         # An attempt that follows is a check too.
         stays = self._must_wait(attempt) or self._need(attempt) is Need.NOTHING
-        if check is not None and check <= now and stays:
+        if stays and check_is_due(progress.domain, now):
             progress.status = await self._departure.run(attempt.work, progress.status, patience=attempt.patience)
 
     def _counts_on_exemption(self, attempt: Attempt, certificate: CertificateRecord) -> bool:
@@ -187,8 +185,15 @@ class Issuance:
     def _revoked(attempt: Attempt) -> bool:
         return needs_new_certificate(attempt.work.domain, attempt.work.certificate)
 
-    async def _order_what_passes(self, attempt: Attempt, authority: CertificateCa) -> Outcome:
-        """Orders the names that pass the pre-flight."""
+    async def _follow(self, attempt: Attempt, found: CertificateCa | Outcome) -> Outcome:
+        """Orders from the CA, and from the next one as long as one does not issue and another may."""
+        while not isinstance(found, Outcome):
+            found = await self._order_what_passes(attempt, found)
+        return found
+
+    async def _order_what_passes(self, attempt: Attempt, authority: CertificateCa) -> CertificateCa | Outcome:
+        """Orders the names that pass the pre-flight, which is made for each CA anew: CAA names who may issue."""
+        attempt.tried.add(authority.name)
         issuer = self._issuer_of(authority)
         with timed("preflight"):
             # The key is made while the probe is on its way; in most cases all names pass.
@@ -208,13 +213,18 @@ class Issuance:
 
     async def _after_verdicts(
         self, attempt: Attempt, authority: CertificateCa, verdicts: Sequence[PreflightVerdict], key: SealedKey
-    ) -> Outcome:
+    ) -> CertificateCa | Outcome:
         progress, now = attempt.progress, self._clock()
         progress.status = after_attempt(progress.status, verdicts[0], now, self._grace)
         admission = admit(verdicts, status=attempt.work.domain.status, certificate=attempt.work.certificate, need=attempt.need, now=now)
         if admission.problem is not None:
             if admission.delayed:
                 return await progress.delay(admission.problem)
+            if forbids_issuer(admission.problem):
+                attempt.caa_forbidden.add(authority.name)
+                attempt.caa_problem = attempt.caa_problem or admission.problem
+                # Who may issue by CAA may be another of ours. Else the customer hears of the one that is preferred.
+                return await self._orders.another(attempt, Failure(attempt.caa_problem, FailureKind.PREFLIGHT))
             return await progress.fail(Failure(admission.problem, FailureKind.PREFLIGHT))
         progress.leave_out(dict(admission.omitted))
         if tuple(admission.names) != tuple(attempt.token_names):

@@ -7,6 +7,8 @@ from enum import StrEnum
 import structlog
 from prometheus_client import Counter
 
+from controlplane.core.line_limit import LineLimit
+
 _log = structlog.get_logger(__name__)
 
 _LOST = Counter(
@@ -36,7 +38,7 @@ class LostCertificates:
         self._monotonic = monotonic
         self._tally: Tally[str] = Tally()
         self._example = ""
-        self._next_line = float("-inf")
+        self._lines = LineLimit(SECONDS_BETWEEN_LINES)
         self._metrics = {loss: _LOST.labels(loss.value) for loss in Loss}
 
     def note(self, loss: Loss, key: str) -> None:
@@ -47,8 +49,7 @@ class LostCertificates:
 
     def tell(self) -> None:
         """Logs what was counted since the last line, unless that was less than a minute ago."""
-        if not self._tally or self._monotonic() < self._next_line:
+        if not self._tally or not self._lines.due(self._monotonic()):
             return
-        self._next_line = self._monotonic() + SECONDS_BETWEEN_LINES
         _log.error("certificates that were served before cannot be read, clients keep what they hold", domain=self._example, **self._tally)
         self._tally.clear()

@@ -7,50 +7,43 @@ without a refusal, and how a CA that is out of order is left alone.
 import asyncio
 import itertools
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeAlias
 
 import structlog
 
 from controlplane.core import failure as failures
-from controlplane.core.ari import is_exempt, replaces_for, window_of
+from controlplane.core.ari import is_exempt, replaces_for
 from controlplane.core.authority_choice import ALL_REFUSE, NoneAvailable
 from controlplane.core.certificate import leaf_seal_context
 from controlplane.core.chain import ChainRejected, CheckedChain, NotValidNow, check_chain, csr_spki_digest
-from controlplane.core.errors import FailedPrecondition, Unavailable
+from controlplane.core.errors import FailedPrecondition
 from controlplane.core.failure import Failure
 from controlplane.core.issuance_plan import Need, keeps_names
 from controlplane.core.leaf_key import LeafKey
-from controlplane.core.managed_domain import Actor, Problem, RenewalWindow
+from controlplane.core.managed_domain import Actor, Problem
 from controlplane.core.order import OrderRecord, Phase
 from controlplane.core.order_faults import LONGEST_PAUSE, PAUSES, pause
-from controlplane.core.ports import AcmeError, AcmeProblem, AcmeUnreachable, CertificateAuthority, Clock, Sealer, TokenStore
+from controlplane.core.ports import AcmeError, AcmeUnreachable, CertificateAuthority, Clock, Sealer, TokenStore
 from controlplane.core.revocation_plan import needs_new_certificate
 from controlplane.core.sealing import Envelope
+from controlplane.usecases import order_books
 from controlplane.usecases.attempt import Attempt
-from controlplane.usecases.authorities import Authorities, Authority, Chosen
+from controlplane.usecases.authorities import Authorities, Chosen
 from controlplane.usecases.ca_gate import CaGate, Held
 from controlplane.usecases.issuance_metrics import Outcome
+from controlplane.usecases.order_books import CertificateCa, window_in_force
 from controlplane.usecases.order_endings import FinishedOrder, OrderAbandoned, OrderFailed, OrderInterrupted, OrderSlow
 from controlplane.usecases.order_run import OrderRun
 from controlplane.usecases.order_slots import OrderSlots
 
 _log = structlog.get_logger(__name__)
 
-# One order, one more without the additional names that the CA refused, one more in place of one that was gone, and one for each further CA.
+# One order, one more without the additional names that the CA refused, and one more in place of one that was gone.
 _MOST_ORDERS = 3
-
-# Seconds for which a CA is left alone that wants the operator to act: as long as nobody does, each order would be refused. One order each
-# time finds out whether somebody has.
-_ACCOUNT_STOP_SECONDS = 300.0
 
 MakeLeafKey = Callable[[Sequence[str]], LeafKey]
 """Makes a leaf key and its CSR for the names."""
-
-CertificateCa: TypeAlias = Authority[CertificateAuthority, CaGate]
-"""A CA as it is used here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,15 +80,20 @@ class Orders:
         key = self._make_leaf_key(names)
         return SealedKey(key.csr, self._sealer.seal(key.private_key, leaf_seal_context(key.spki_digest, tuple(names))))
 
-    async def place(self, attempt: Attempt, authority: CertificateCa, names: Sequence[str], key: SealedKey) -> Outcome:
-        """Orders a certificate for `names`, and whatever follows from that, to its end or to where it must wait."""
+    async def place(self, attempt: Attempt, authority: CertificateCa, names: Sequence[str], key: SealedKey) -> CertificateCa | Outcome:
+        """Orders a certificate for `names`, and whatever follows from that, to its end or to where it must wait.
+
+        Returns another CA when this one does not issue now and that one may: nothing is ordered there before the pre-flight, since what CAA
+        says is about one CA.
+        """
         return await self._orders(attempt, authority, None, tuple(names), key)
 
-    async def resume(self, attempt: Attempt, order: OrderRecord) -> Outcome:
-        """Goes on with the order that a worker before has left."""
+    async def resume(self, attempt: Attempt, order: OrderRecord) -> CertificateCa | Outcome:
+        """Goes on with the order that a worker before has left; returns what `place` does."""
         authority = self._authorities.of_order(order)
         if authority is None:
             raise ValueError("an order of a CA that is not configured cannot be gone on with")
+        attempt.tried.add(authority.name)
         return await self._orders(attempt, authority, order, order.names, SealedKey(order.csr, order.sealed_leaf_key))
 
     async def drop(self, attempt: Attempt, order: OrderRecord) -> None:
@@ -123,13 +121,15 @@ class Orders:
         domain, certificate = attempt.work.domain, attempt.work.certificate
         # One that is revoked, or is to be, has no time left to wait for its CA.
         needed_until = self._clock() if needs_new_certificate(domain, certificate) else None
-        return await self._authorities.choose(domain, attempt.progress.status, certificate, needed_until=needed_until)
+        return await self._authorities.choose(
+            domain, attempt.progress.status, certificate, needed_until=needed_until, excluded=attempt.caa_forbidden
+        )
 
     async def _orders(
         self, attempt: Attempt, authority: CertificateCa, order: OrderRecord | None, names: tuple[str, ...], key: SealedKey
-    ) -> Outcome:
+    ) -> CertificateCa | Outcome:
         last: Failure | None = None
-        for _ in range(_MOST_ORDERS + len(self._authorities.all) - 1):
+        for _ in range(_MOST_ORDERS):
             async with self._slots.taken(attempt.lease.lane):
                 try:
                     if order is None:
@@ -142,7 +142,7 @@ class Orders:
                     outcome = await attempt.progress.issued(finished.order, chain, authority.name)
                     # Only now: nobody waits for it any more, and whoever has lost the lease must not take its successor's tokens away.
                     await self._withdraw(finished.order)
-                    await self._note_success(authority, finished.order)
+                    await order_books.note_issued(authority, finished.order)
                     return outcome
                 except OrderSlow as slow:
                     # It answers all the time.
@@ -150,10 +150,7 @@ class Orders:
                     return await attempt.progress.wait(slow.retry_after)
                 except (OrderInterrupted, AcmeError, AcmeUnreachable) as error:
                     last = error.failure if isinstance(error, OrderInterrupted) else failures.of_error(error, self._clock())
-                    elsewhere = await self._interrupted(attempt, authority, names, last)
-                    if elsewhere is None:
-                        return await attempt.progress.fail(last)
-                    authority = elsewhere
+                    return await self._interrupted(attempt, authority, names, last)
                 except OrderAbandoned as abandoned:
                     _log.info("order abandoned", domain=attempt.lease.name.value, order_url=abandoned.order.order_url)
                     await self._ended(attempt, authority, abandoned.order, counted=abandoned.order.phase is Phase.FINALIZING)
@@ -161,32 +158,33 @@ class Orders:
                 except OrderFailed as failed:
                     last = failed.failure
                     await self._ended(attempt, authority, failed.order, counted=last.problem.type == failures.CHAIN_REJECTED)
-                    await self._note_failed(attempt, authority, failed)
+                    await order_books.note_failed(attempt, authority, failed)
                     blamed = self._to_leave_out(attempt, failed.order, failed.failure)
                     if blamed:
                         attempt.progress.leave_out(blamed)
                         names = tuple(name for name in failed.order.names if name not in blamed)
                     elif failures.refused_by_policy(failed.failure):
                         attempt.progress.note_refusal(authority.name)
-                        another = await self._another(attempt, failed.failure)
-                        if isinstance(another, Outcome):
-                            return another
-                        authority = another
+                        return await self.another(attempt, failed.failure)
                     else:
                         return await attempt.progress.fail(failed.failure)
             order, key = None, await self.new_key(names)
         lost = failures.own(failures.ORDER_LOST, "the CA forgets our orders", Actor.CA, self._clock())
         return await attempt.progress.fail(last or lost)
 
-    async def _another(self, attempt: Attempt, refusal: Failure) -> CertificateCa | Outcome:
-        """Returns another CA after one has refused a name by policy; without another the refusal is what is told."""
+    async def another(self, attempt: Attempt, refusal: Failure) -> CertificateCa | Outcome:
+        """Returns another CA after one has refused a name by policy, or must not issue for it (CAA).
+
+        Without another the refusal is what is told; one that is out of order is waited for.
+        """
         found = await self._choice(attempt)
-        if isinstance(found, Chosen):
+        if isinstance(found, NoneAvailable) and found.until is not None:
+            return await attempt.progress.hold(found.problem, found.until)
+        if isinstance(found, Chosen) and found.authority.name not in attempt.tried:
             _log.info("another CA is tried", domain=attempt.lease.name.value, authority=found.authority.name, problem=refusal.problem.type)
             return found.authority
-        if found.until is not None:
-            return await attempt.progress.hold(found.problem, found.until)
-        attempt.progress.forget_refusals()
+        if failures.refused_by_policy(refusal):
+            attempt.progress.forget_refusals()
         return await attempt.progress.fail(refusal)
 
     async def _prepare(self, attempt: Attempt, authority: CertificateCa, names: tuple[str, ...], key: SealedKey) -> OrderRecord | Outcome:
@@ -194,7 +192,7 @@ class Orders:
         now, client = self._clock(), authority.client
         account_url = await _account_url(client)
         profile = await self._profile(authority, now)
-        window = _window(attempt)
+        window = window_in_force(attempt)
         replaces = replaces_for(
             attempt.work.certificate, window, directory_url=client.directory_url, account_url=account_url, names=names, now=now
         )
@@ -230,8 +228,7 @@ class Orders:
 
     async def _run(self, attempt: Attempt, authority: CertificateCa, order: OrderRecord) -> FinishedOrder:
         async def save(changed: OrderRecord, step: str) -> None:
-            if not changed.replaces and self._counts_as_replacing(attempt, attempt.progress.order):
-                await authority.gate.exemption_lost(changed.names, account_url=changed.account_url)
+            await order_books.note_change(attempt, authority, changed)
             await attempt.progress.step(changed, step)
 
         run = OrderRun(
@@ -258,64 +255,30 @@ class Orders:
 
     async def _interrupted(
         self, attempt: Attempt, authority: CertificateCa, names: Sequence[str], failure: Failure
-    ) -> CertificateCa | None:
-        """Tells the gate why a CA does not go on; returns another CA that may issue now, None: nothing is to be done now.
+    ) -> CertificateCa | Outcome:
+        """Tells the gate why a CA does not go on; returns another CA that may issue now, or how the attempt ended since there is none.
 
         An order that the CA has not taken yet is dropped. Nothing is lost with it, and choice and gate decide about the next one.
         """
         order = attempt.progress.order
-        if failures.stops_account(failure):
-            await authority.gate.faulty(_ACCOUNT_STOP_SECONDS)
-        else:
-            replacing = self._counts_as_replacing(attempt, order)
-            await self._tell(authority, names, failure, authority.client.account_url, replacing=replacing)
-        if order is not None and order.phase is not Phase.PREPARED:
-            return None
-        if order is not None:
-            await self._ended(attempt, authority, order, counted=False)
-        found = await self._choice(attempt)
-        return found.authority if isinstance(found, Chosen) and found.authority is not authority else None
+        await order_books.note_interrupted(attempt, authority, names, failure)
+        if order is None or order.phase is Phase.PREPARED:
+            if order is not None:
+                await self._ended(attempt, authority, order, counted=False)
+            found = await self._choice(attempt)
+            if isinstance(found, Chosen) and found.authority.name not in attempt.tried:
+                return found.authority
+        return await attempt.progress.fail(failure)
 
     async def _ended(self, attempt: Attempt, authority: CertificateCa, order: OrderRecord, *, counted: bool) -> None:
         """Drops an order that is over; `counted` when the CA has issued a certificate for it all the same, or may have."""
         await self._over(attempt, order)
         if not counted:
-            replacing = self._counts_as_replacing(attempt, order)
-            await authority.gate.ended_without_certificate(order.names, replacing=replacing, account_url=order.account_url)
+            await order_books.note_without_certificate(attempt, authority, order)
 
     async def _over(self, attempt: Attempt, order: OrderRecord) -> None:
         await attempt.progress.drop_order()
         await self._withdraw(order)
-
-    async def _note_success(self, authority: CertificateCa, order: OrderRecord) -> None:
-        with suppress(Unavailable):
-            # The certificate is in force, whatever becomes of the books.
-            await authority.gate.healthy()
-            await authority.gate.authorization_succeeded(order.names, order.account_url)
-
-    async def _note_failed(self, attempt: Attempt, authority: CertificateCa, failed: OrderFailed) -> None:
-        """Tells the gate what an order's end says of the CA, and of the names."""
-        failure, order = failed.failure, failed.order
-        blamed = [name for name, _ in failure.names]
-        if blamed and order.order_url:
-            await authority.gate.authorization_failed(blamed, order.account_url)
-        replacing = self._counts_as_replacing(attempt, order)
-        await self._tell(authority, order.names, failure, order.account_url, replacing=replacing)
-
-    async def _tell(
-        self, authority: CertificateCa, names: Sequence[str], failure: Failure, account_url: str, *, replacing: bool = False
-    ) -> None:
-        problem = AcmeProblem(failure.problem.type, failure.problem.detail, retry_after=failure.retry_after)
-        await authority.gate.learn(problem, names, account_url, replacing=replacing)
-        if failures.is_authority_fault(failure):
-            await authority.gate.faulty(failure.retry_after)
-        else:
-            # A refusal is an answer: the CA is there.
-            await authority.gate.healthy()
-
-    def _counts_as_replacing(self, attempt: Attempt, order: OrderRecord | None) -> bool:
-        """Whether an order counts as one that replaces a certificate in time. That stays so: no window is asked for until it ends."""
-        return order is not None and is_exempt(order.replaces, _window(attempt), order.start_time)
 
     def _to_leave_out(self, attempt: Attempt, order: OrderRecord, failure: Failure) -> dict[str, Problem]:
         """Returns the additional names that the CA refused, when the rest is worth another order at once; else none."""
@@ -330,12 +293,6 @@ class Orders:
     async def _withdraw(self, order: OrderRecord) -> None:
         if order.tokens:
             await self._tokens.withdraw(order.tokens)
-
-
-def _window(attempt: Attempt) -> RenewalWindow | None:
-    """Returns the window that the CA gave for the certificate in force, if there are both."""
-    certificate = attempt.work.certificate
-    return None if certificate is None else window_of(attempt.progress.status.renewal_window, certificate)
 
 
 async def _account_url(client: CertificateAuthority) -> str:

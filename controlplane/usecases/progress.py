@@ -13,7 +13,6 @@ from controlplane.core import failure as failures
 from controlplane.core.backoff import FailureKind, delay, held_until
 from controlplane.core.certificate import CertificateRecord
 from controlplane.core.chain import CheckedChain, csr_spki_digest
-from controlplane.core.departure import GRACE
 from controlplane.core.due import due_time, without_renewal
 from controlplane.core.failure import Failure
 from controlplane.core.issuance_plan import attempts_after, planned_renewal
@@ -38,14 +37,13 @@ _FAILED: Mapping[Actor, Outcome] = {
 class Progress:
     """The status of one leased domain, as this worker has read and written it. What is noted in `status` is written with the next write."""
 
-    def __init__(self, store: WorkStore, lease: Lease, work: Work, clock: Clock, grace: timedelta = GRACE) -> None:
+    def __init__(self, store: WorkStore, lease: Lease, work: Work, clock: Clock) -> None:
         self._store = store
         self._lease = lease
         self._domain = work.domain
         self._spec = work.domain.spec
         self._certificate = work.certificate
         self._clock = clock
-        self._grace = grace
         self.status = self._told = work.domain.status
         self.order = work.order
         """The order in progress, as persisted."""
@@ -101,9 +99,8 @@ class Progress:
         shown = self.status.last_error
         if self.domain.pending_revocation is None or shown is None or shown.type not in REVOCATION_PROBLEMS:
             shown = None
-        # What a replacement asks for is not written down as what is planned: it counts no longer than until the replacement is stopped.
-        asked = self.domain if not self._spec.renewal_replacement else without_renewal(self.domain)
-        planned = planned_renewal(asked, self._certificate)
+        # What is asked for is not written down as planned: it counts until somebody asks for another time, or stops the replacement.
+        planned = planned_renewal(without_renewal(self.domain), self._certificate)
         status = replace(self.status, state=DomainState.ACTIVE, renew_time=planned, attempt_count=0, last_error=shown, omitted_names=())
         await self._finish(status, renewal)
         return Outcome.NOTHING_TO_DO
@@ -204,7 +201,7 @@ class Progress:
         )
         domain = replace(self._domain, status=status)
         retry = self.revocation_retry_time
-        due = due_time(domain, certificate, again, now, grace=self._grace, revocation=retry)
+        due = due_time(domain, certificate, again, now, revocation=retry)
         if domain.pending_revocation is not None and retry is None:
             # It has waited for this.
             due = now
@@ -228,7 +225,7 @@ class Progress:
         self.status = replace(status, reconciling=False, current_step="", next_attempt_time=attempt)
         # While an order is open nobody asks when the certificate in force is to be renewed.
         asked_for = self._certificate if self.order is None else None
-        due = due_time(self.domain, asked_for, attempt, now, grace=self._grace, revocation=self.revocation_retry_time)
+        due = due_time(self.domain, asked_for, attempt, now, revocation=self.revocation_retry_time)
         lane = lane_of(self.domain, max(due or now, now), order_open=self.order is not None)
         publish = _visible(self.status) != _visible(self._told)
         await self._store.save_status(self._lease, self.status, due, lane, publish=publish)

@@ -2,8 +2,8 @@
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 import structlog
 from prometheus_client import Counter
@@ -21,6 +21,7 @@ from controlplane.core.ari import (
 )
 from controlplane.core.ari_polls import wait_after_failure, wait_without_ari
 from controlplane.core.certificate import CertificateRecord
+from controlplane.core.line_limit import LineLimit
 from controlplane.core.managed_domain import DomainStatus, RenewalWindow
 from controlplane.core.ports import AcmeError, AcmeUnreachable, CertificateAuthority, Clock
 
@@ -29,7 +30,7 @@ _log = structlog.get_logger(__name__)
 _POLLS = Counter("certplane_renewal_info_polls_total", "Questions to CAs for a renewal window (ARI), by what came of them.", ["outcome"])
 _MOVED = Counter("certplane_renewal_windows_moved_total", "Renewal windows that a CA moved, by direction.", ["direction"])
 
-_LOG_INTERVAL = timedelta(hours=1)
+_LOG_SECONDS = 3600.0
 
 # So that workers that were started together do not choose alike.
 _random_fraction = random.SystemRandom().random
@@ -37,11 +38,10 @@ _random_fraction = random.SystemRandom().random
 
 @dataclass(slots=True)
 class _Trouble:
-    """What is known of a CA that fails: since when no poll was answered, when that was logged last, and how many failed unlogged."""
+    """What is known of a CA that fails: since when no poll was answered, and how often that is logged."""
 
     failing_since: datetime | None = None
-    logged: datetime | None = None
-    unlogged: int = 0
+    lines: LineLimit = field(default_factory=lambda: LineLimit(_LOG_SECONDS))
 
 
 class RenewalInfoRound:
@@ -118,10 +118,8 @@ class RenewalInfoRound:
         now = self._clock()
         trouble = self._troubles.setdefault(authority.directory_url, _Trouble())
         trouble.failing_since = None if answered else trouble.failing_since or now
-        trouble.unlogged += 1
-        if trouble.logged is None or now - trouble.logged >= _LOG_INTERVAL:
-            _log.warning("renewal info not to be had", directory_url=authority.directory_url, reason=reason, failures=trouble.unlogged)
-            trouble.logged, trouble.unlogged = now, 0
+        if failures := trouble.lines.due(now.timestamp()):
+            _log.warning("renewal info not to be had", directory_url=authority.directory_url, reason=reason, failures=failures)
         wait = wait_after_failure(certificate, now, failing_since=trouble.failing_since, retry_after=retry_after)
         return without_window(previous, certificate, now + wait)
 

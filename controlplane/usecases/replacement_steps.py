@@ -1,7 +1,7 @@
 """One step of a replacement: a page of the fleet counted, asked or looked at. See `controlplane.core.replacement`."""
 
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
@@ -10,7 +10,17 @@ from controlplane.core.domain_filter import parse_domain_filter
 from controlplane.core.errors import Conflict, NotFound
 from controlplane.core.managed_domain import Domain
 from controlplane.core.ports import Clock, DomainStore
-from controlplane.core.replacement import Answer, Ranking, Replacement, ReplacementState, answer_for, is_left, slot, urgency
+from controlplane.core.replacement import (
+    Answer,
+    Ranking,
+    Replacement,
+    ReplacementState,
+    answer_for,
+    in_window,
+    is_left,
+    slot,
+    urgency,
+)
 from controlplane.usecases.concurrently import all_of
 
 PAGE: Final = 200
@@ -19,8 +29,8 @@ PAGE: Final = 200
 AT_ONCE: Final = 8
 """Domains asked at once."""
 
-Estimate = Callable[[int], Awaitable[timedelta]]
-"""Says how long the limits of the CA make so many orders take, from now."""
+Estimate = Callable[[int, int], Awaitable[timedelta]]
+"""Says how long the limits of the CA make so many orders take from now, and so many more that are placed within renewal windows."""
 
 
 class ReplacementSteps:
@@ -52,11 +62,12 @@ class ReplacementSteps:
     async def _count(self, replacement: Replacement) -> Replacement:
         condition = parse_domain_filter(replacement.filter_text)
         page = await self._domains.list_page(PAGE, replacement.cursor)
-        hours = Counter(hour for domain in page.domains if condition.matches(domain) and (hour := urgency(domain)) is not None)
-        counted = replacement.counted(hours, page.next_token)
+        meant = [(domain, hour) for domain in page.domains if condition.matches(domain) and (hour := urgency(domain)) is not None]
+        hours = Counter(hour for _, hour in meant)
+        counted = replacement.counted(hours, self._in_window(domain for domain, _ in meant), page.next_token)
         if page.next_token:
             return counted
-        return counted.all_counted(await self._estimate(counted.matched), self._clock())
+        return counted.all_counted(await self._estimate(counted.matched - counted.in_window, counted.in_window), self._clock())
 
     async def _ask(self, replacement: Replacement, stopped: frozenset[str]) -> Replacement:
         condition, ranking = parse_domain_filter(replacement.filter_text), Ranking(replacement)
@@ -88,7 +99,13 @@ class ReplacementSteps:
     async def _look(self, replacement: Replacement) -> Replacement:
         page = await self._domains.list_page(PAGE, replacement.cursor)
         left = list(filter(partial(is_left, replacement=replacement), page.domains))
-        seen = replacement.page_looked_at(len(left), sum(domain.status.last_error is not None for domain in left), page.next_token)
+        failing = sum(domain.status.last_error is not None for domain in left)
+        seen = replacement.page_looked_at(len(left), failing, self._in_window(left), page.next_token)
         if page.next_token:
             return seen
-        return seen.all_looked_at(await self._estimate(seen.seen_pending), self._clock())
+        estimate = await self._estimate(seen.seen_pending - seen.seen_in_window, seen.seen_in_window)
+        return seen.all_looked_at(estimate, self._clock())
+
+    def _in_window(self, domains: Iterable[Domain]) -> int:
+        now = self._clock()
+        return sum(in_window(domain, now) for domain in domains)

@@ -39,10 +39,12 @@ A client whose node says so is bounded in what it holds: see `eviction`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from controlplane.xds.eviction import EVICTION_BYTES, Refetches, Room
 from controlplane.xds.held_names import HeldNames
 from controlplane.xds.messages import MAX_RESPONSE_RESOURCES, DeltaRequest, RequestOutcome, Response
+from controlplane.xds.pages import Page, Pages
 from controlplane.xds.refusals import Refusals
 from controlplane.xds.resource_names import WILDCARD, is_answerable
 from controlplane.xds.selection import NAME_OVERHEAD_BYTES, ROOM_BYTES, Selection, Selector
@@ -56,9 +58,19 @@ _NO_LIMITS = Limits()
 class DeltaSubscription:
     """The subscription of one client to one type of resource, on one stream of incremental xDS. See the tables above."""
 
-    def __init__(self, type_url: str, limits: Limits = _NO_LIMITS, spellings: Spellings = SPELLINGS) -> None:
-        """Makes a subscription without names. The limits bind a client whose node says that strangers decide what it asks for."""
+    def __init__(
+        self, type_url: str, limits: Limits = _NO_LIMITS, spellings: Spellings = SPELLINGS, pages: Pages[Any] | None = None
+    ) -> None:
+        """Makes a subscription without names.
+
+        Args:
+            type_url: of the resources.
+            limits: bind a client whose node says that strangers decide what it asks for.
+            spellings: the table of names, shared with others.
+            pages: shared with others whose `Fields` make the same of the same resources; None to share nothing.
+        """
         self._type_url = type_url
+        self._pages = pages
         self._limits = limits
         self._spellings = spellings
         self._names = HeldNames()
@@ -160,18 +172,14 @@ class DeltaSubscription:
     @property
     def has_work(self) -> bool:
         """Whether `take` or `answers` has something to give."""
-        return self._others_due or self._refusals.has_work
-
-    @property
-    def _others_due(self) -> bool:
-        return bool(self._names.owed or self._names.check or self._removals)
+        return bool(self._names.owed_count or self._names.check or self._removals or self._refusals.has_work)
 
     def take(self, limit: int) -> Claims:
         """Hands out up to `limit` names that an answer is due for: those that go alone, or those that a client waits for, then others."""
-        alone = self._refusals.take(others=self._others_due)
+        alone = self._refusals.take(others=bool(self._names.owed_count or self._names.check or self._removals))
         if alone is not None:
-            keys = [self._names.key(name) for name in alone.names]
-            return Claims(alone.names, keys, {}, self._refusals.marked(alone.names), alone.removed, alone=True)
+            keys = tuple(map(self._names.key, alone.names))
+            return Claims(tuple(alone.names), keys, {}, self._refusals.marked(alone.names), alone.removed, alone=True)
         due = self._names.take(limit)
         removed, self._removals = tuple(self._removals), {}
         return Claims(due.names, due.keys, due.told, self._refusals.marked(due.names), removed, stage=due.stage)
@@ -180,7 +188,10 @@ class DeltaSubscription:
         self, claims: Claims, known: Mapping[str, V | Absence], fields: Fields[V], previous: Mapping[str, V | Absence] | None = None
     ) -> Iterator[Response]:
         """Makes the answers for claims. See `Subscription.answers`."""
-        selector = Selector(self._names, self._refusals, claims, known=known, previous=previous, most=self._most)
+        if len(claims) == 1 and (only := self._answer_one(claims, known, fields)) is not None:
+            yield only
+            return
+        selector = Selector(self._names, self._refusals, claims, known=known, previous=previous, most=self._most, pages=self._pages)
         removed: Sequence[bytes] = claims.removed
         while removed or selector.has_more():
             # Some of them may be held since they were handed out.
@@ -191,8 +202,11 @@ class DeltaSubscription:
 
     def _next(self, selector: Selector[V], fields: Fields[V], told: Sequence[bytes], *, alone: bool) -> list[Response]:
         """Makes the next answer, or two, the last first; none when there is nothing to tell."""
+        reserved = 0 if self._room is None else EVICTION_BYTES
+        if not told and (page := selector.take_page(reserved)) is not None:
+            return [self._answer_page(page)]
         selection = selector.select()
-        contents = selector.serialise(selection, fields, beside=told, reserved=0 if self._room is None else EVICTION_BYTES)
+        contents = selector.serialise(selection, fields, beside=told, reserved=reserved)
         evicted = self._tell(selection)
         if not (selection.names or selection.removed or told or evicted):
             return []
@@ -209,10 +223,15 @@ class DeltaSubscription:
                 self._forget(self._room.removed(selection.removed))
         if selection.names:
             self._names.tell(selection.names, selection.versions, selection.befores)
-            if self._room is not None:
-                self._room.told(selection.names)
-                if evicted := self._room.evict(selection.names):
-                    return self._forget(evicted)
+            return self._make_room(selection.names)
+        return ()
+
+    def _make_room(self, told: Sequence[bytes]) -> Sequence[bytes]:
+        """Returns what is evicted after the client was told of names that it has a version of since then."""
+        if self._room is not None:
+            self._room.told(told)
+            if evicted := self._room.evict(told):
+                return self._forget(evicted)
         return ()
 
     def _answer(self, selection: Selection[V], contents: Sequence[bytes], told: Sequence[bytes], evicted: Sequence[bytes]) -> Response:
@@ -221,6 +240,35 @@ class DeltaSubscription:
         befores = dict(zip(selection.removed, selection.removed_befores, strict=True)) if selection.removed else {}
         nonce = self._refusals.sent.add(SentAnswer(names, versions, selection.befores, removed, befores, selection.substituted))
         return Response(self._type_url, nonce, versions[-1] if versions else "", names, versions, tuple(contents), removed, len(evicted))
+
+    def _answer_one(self, claims: Claims, known: Mapping[str, V | Absence], fields: Fields[V]) -> Response | None:
+        """Makes the answer that tells a resource and nothing else; None when there is more to it, and nothing is decided.
+
+        It is what a renewal is for each of a thousand clients, and takes a third of the time that it takes in general.
+        """
+        if claims.removed or claims.alone or self._refusals.marks or self._refusals.isolated:
+            return None
+        (name,), (key,), told = claims.names, claims.keys, self._names.told
+        value = known.get(key)
+        if value is None or isinstance(value, Absence) or name not in told or name in self._names.owed:
+            return None
+        before, version = told[name], value.version
+        if before == version:
+            return None
+        (content,) = fields((name,), (value,))
+        if content is None:
+            return None
+        self._names.tell((name,), (version,), (before,))
+        evicted = tuple(self._make_room((name,)))
+        nonce = self._refusals.sent.add(SentAnswer((name,), (version,), [before], evicted))
+        return Response(self._type_url, nonce, version, (name,), (version,), (content,), evicted, len(evicted))
+
+    def _answer_page(self, page: Page[V]) -> Response:
+        """Makes the answer that tells a page to a client that was told nothing of it before."""
+        self._names.tell_first(page.told)
+        evicted = tuple(self._make_room(page.names))
+        nonce = self._refusals.sent.add(SentAnswer(page.names, page.versions, [None] * len(page.names), evicted))
+        return Response(self._type_url, nonce, page.versions[-1], page.names, page.versions, page.fields, evicted, len(evicted))
 
     # ---- shown ----
 

@@ -83,10 +83,10 @@ class Room:
 
     def overdue(self) -> Sequence[bytes]:
         """Returns the names that wait for a look-up and are too many, those first that wait longest."""
-        owed, most = self._names.owed, self._limits.max_resources
-        if most is None or len(owed) <= most:
+        most = self._limits.max_resources
+        if most is None or self._names.owed_count <= most:
             return ()
-        waiting = [name for name in owed if name not in self._pinned]
+        waiting = [name for name in self._names.owed if name not in self._pinned]
         return waiting[: max(len(waiting) - most, 0)]
 
     def evict(self, answered: Sequence[bytes]) -> Sequence[bytes]:

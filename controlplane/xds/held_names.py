@@ -31,8 +31,8 @@ class Due:
     names at this time, if all of them wait; else -1.
     """
 
-    names: list[bytes]
-    keys: list[str]
+    names: tuple[bytes, ...]
+    keys: tuple[str, ...]
     told: Mapping[str, str]
     stage: int
 
@@ -40,7 +40,7 @@ class Due:
 class HeldNames:
     """See above. The parts of a subscription read the attributes; they are changed by the methods only."""
 
-    __slots__ = ("_by_key", "_released", "check", "count", "owed", "respelled", "stage", "told")
+    __slots__ = ("_by_key", "_first", "_first_taken", "_owed", "_released", "check", "count", "respelled", "stage", "told")
 
     def __init__(self) -> None:
         self.told: dict[bytes, str | None] = {}
@@ -49,12 +49,28 @@ class HeldNames:
         """How many names the client has a version of."""
         self.stage = 0
         """It is another one as soon as a name that was handed out may not wait for its answer as it did."""
-        self.owed: dict[bytes, str] = {}
+        self._owed: dict[bytes, str] = {}
+        self._first: Parsed | None = None
+        """While nothing but the first request was asked for: `_owed` is empty, and what is owed are its names from `_first_taken` on."""
+        self._first_taken = 0
         self.check: dict[bytes, str] = {}
         self.respelled: dict[bytes, str] = {}
         """Held names that are not spelled as the canonical one, with the canonical one, in the order in which they were asked for last."""
         self._by_key: dict[str, dict[bytes, None]] = {}
         self._released: dict[str, None] = {}
+
+    @property
+    def owed(self) -> dict[bytes, str]:
+        """The names that are OWED, with their canonical names."""
+        if self._first is not None:
+            first, self._first = self._first, None
+            self._owed = dict(islice(first.possible.items(), self._first_taken, None)) if self._first_taken else first.possible.copy()
+        return self._owed
+
+    @property
+    def owed_count(self) -> int:
+        """How many these are."""
+        return len(self._owed) if self._first is None else len(self._first.names) - self._first_taken
 
     def key(self, name: bytes) -> str:
         """Returns the canonical name of a held name."""
@@ -71,9 +87,9 @@ class HeldNames:
         """
         names, told = parsed.possible, self.told
         if not told and not parsed.respelled and not self._released:
-            # Most of what a process does when many clients connect: the table of the request is kept as it is.
-            self.told, self.owed = dict.fromkeys(names), names
-            return tuple(names.values()), ()
+            # Most of what a process does when many clients connect.
+            self.told, self._first, self._first_taken = parsed.waiting.copy(), parsed, 0
+            return parsed.keys, ()
         again = [name for name in names if name in told]
         self.stage += bool(again)
         known_again = set(again)
@@ -108,13 +124,14 @@ class HeldNames:
 
         Returns their canonical names.
         """
-        found = list(map(versions.get, self.owed))
+        owed = self.owed
+        found = list(map(versions.get, owed))
         if all(found):
-            resumed, self.owed = self.owed, {}
+            resumed, self._owed = owed, {}
         else:
-            resumed = {name: self.owed[name] for name, version in zip(tuple(self.owed), found, strict=True) if version}
+            resumed = {name: owed[name] for name, version in zip(tuple(owed), found, strict=True) if version}
             for name in resumed:
-                del self.owed[name]
+                del owed[name]
         self.told.update(zip(resumed, filter(None, found), strict=True))
         self.check.update(resumed)
         self.count += len(resumed)
@@ -123,10 +140,13 @@ class HeldNames:
     def forget(self, names: Iterable[bytes]) -> Sequence[bytes]:
         """Gives names up, those that are held; returns them."""
         forgotten = [name for name in dict.fromkeys(names) if name in self.told]
-        self.stage += bool(forgotten)
+        if not forgotten:
+            return ()
+        self.stage += 1
+        owed = self.owed
         for name in forgotten:
             self.count -= bool(self.told.pop(name))
-            self.owed.pop(name, None)
+            owed.pop(name, None)
             self.check.pop(name, None)
             key = self.respelled.pop(name, None)
             if key is None:
@@ -149,11 +169,15 @@ class HeldNames:
 
     def end(self) -> tuple[str, ...]:
         """Gives everything up; returns the canonical names that were held and those that `take_released` has not told yet."""
-        keys = dict.fromkeys(map(self.key, self.told)) | self._released
+        if self.respelled or self._released:
+            keys = tuple(dict.fromkeys(map(self.key, self.told)) | self._released)
+        else:
+            keys = tuple(map(bytes.decode, self.told))
         self.count = 0
-        for table in (self.told, self.owed, self.check, self.respelled, self._by_key, self._released):
+        self._first = None
+        for table in (self.told, self._owed, self.check, self.respelled, self._by_key, self._released):
             table.clear()
-        return tuple(keys)
+        return keys
 
     def versions(self) -> Iterable[tuple[bytes, str]]:
         """Returns the names that the client has a version of, with that version."""
@@ -168,21 +192,37 @@ class HeldNames:
 
     def take(self, limit: int) -> Due:
         """Hands out up to `limit` names that are due, those that wait first."""
-        names, keys = _take(self.owed, limit)
+        names, keys = self._take_owed(limit)
         if not self.check or len(names) >= limit:
             return Due(names, keys, {}, self.stage)
         compared, compared_keys = _take(self.check, limit - len(names))
         versions = map(self.told.__getitem__, compared)
         told = {key: version for key, version in zip(compared_keys, versions, strict=True) if version}
-        for key in self._by_key.keys() & told:
-            del told[key]
+        if self._by_key:
+            for key in self._by_key.keys() & told:
+                del told[key]
         return Due(names + compared, keys + compared_keys, told, -1)
+
+    def _take_owed(self, limit: int) -> tuple[tuple[bytes, ...], tuple[str, ...]]:
+        """Takes up to `limit` names out of those that are owed."""
+        first = self._first
+        if first is None:
+            return _take(self._owed, limit) if self._owed else ((), ())
+        start, self._first_taken = self._first_taken, self._first_taken + limit
+        if self._first_taken >= len(first.names):
+            self._first = None
+        return first.names[start : start + limit], first.keys[start : start + limit]
 
     def tell(self, names: Sequence[bytes], versions: Sequence[str], befores: Sequence[str | None]) -> None:
         """Notes that the client is told versions of held names; `befores` is what it was told before."""
         self.told.update(zip(names, versions, strict=True))
         waited = befores.count(None)
         self.count += waited if waited == len(befores) else sum(not before for before in befores)
+
+    def tell_first(self, told: Mapping[bytes, str]) -> None:
+        """Notes that the client is told versions of held names of which it was told nothing before."""
+        self.told.update(told)
+        self.count += len(told)
 
     def tell_removed(self, names: Sequence[bytes], befores: Sequence[str | None]) -> None:
         """Notes that the client is told that the resources of held names do not exist; `befores` is what it was told before."""
@@ -208,10 +248,10 @@ class HeldNames:
             self.check[name] = key
 
 
-def _take(due: dict[bytes, str], limit: int) -> tuple[list[bytes], list[str]]:
+def _take(due: dict[bytes, str], limit: int) -> tuple[tuple[bytes, ...], tuple[str, ...]]:
     if len(due) <= limit:
-        names, keys = list(due), list(due.values())
+        names, keys = tuple(due), tuple(due.values())
         due.clear()
         return names, keys
-    names = list(islice(due, limit))
-    return names, [due.pop(name) for name in names]
+    names = tuple(islice(due, limit))
+    return names, tuple(map(due.pop, names))

@@ -22,6 +22,7 @@ from typing import Generic, cast
 
 from controlplane.xds.held_names import HeldNames
 from controlplane.xds.messages import MAX_RESPONSE_BYTES, MAX_RESPONSE_RESOURCES
+from controlplane.xds.pages import Page, Pages
 from controlplane.xds.refusals import Refusals
 from controlplane.xds.subscription import Absence, Claims, Fields, V
 
@@ -46,6 +47,8 @@ class Selection(Generic[V]):
     removed: list[bytes] = field(default_factory=list)
     removed_befores: list[str | None] = field(default_factory=list)
     substituted: list[bytes] = field(default_factory=list)
+    plain: bool = False
+    """It has nothing but resources, and the client was told nothing of any of them before."""
 
     def add(self, name: bytes, value: V, before: str | None) -> None:
         """Adds a resource."""
@@ -61,8 +64,8 @@ class Selection(Generic[V]):
 
     def drop(self, index: int) -> None:
         """Drops the resources from an index on."""
-        for entries in (self.names, self.values, self.versions, self.befores):
-            del entries[index:]
+        self.names, self.values = self.names[:index], self.values[:index]
+        self.versions, self.befores = self.versions[:index], self.befores[:index]
 
 
 class Selector(Generic[V]):
@@ -77,6 +80,7 @@ class Selector(Generic[V]):
         known: Mapping[str, V | Absence],
         previous: Mapping[str, V | Absence] | None,
         most: int = MAX_RESPONSE_RESOURCES,
+        pages: Pages[V] | None = None,
     ) -> None:
         """Starts at the first claim; an answer has `most` resources at most."""
         self._held = held
@@ -85,6 +89,8 @@ class Selector(Generic[V]):
         self._known = known
         self._previous = previous or {}
         self._most = most
+        self._pages = pages
+        self._values: list[V] | None = None
         self._start = 0
         self._unknown: list[bytes] = []
 
@@ -92,9 +98,27 @@ class Selector(Generic[V]):
         """Returns whether there are claims that were not looked at."""
         return self._start < len(self._claims)
 
+    def take_page(self, reserved: int) -> Page[V] | None:
+        """Returns the page that is all of the next answer, if there is one of what would be selected; it counts as selected then.
+
+        `reserved` bytes are left free for what is not known yet.
+        """
+        if self._pages is None or not self._all_wait:
+            return None
+        page = self._pages.find(*self._next_plain())
+        if page is None or page.size > ROOM_BYTES - reserved:
+            return None
+        self._start += self._most
+        return page
+
+    @property
+    def _all_wait(self) -> bool:
+        """Whether the client was told nothing of any of these names before, as it was when they were handed out."""
+        return self._held.stage == self._claims.stage and not self._refusals.marks
+
     def select(self) -> Selection[V]:
         """Returns what goes into the next answer; it is empty when there is nothing more to tell."""
-        if self._held.stage == self._claims.stage and not self._refusals.marks and (plain := self._select_plain()):
+        if self._all_wait and (plain := self._select_plain()):
             return plain
         names, keys, most = self._claims.names, self._claims.keys, self._most
         selection: Selection[V] = Selection(self._start)
@@ -110,14 +134,27 @@ class Selector(Generic[V]):
 
     def _select_plain(self) -> Selection[V] | None:
         """Selects a full answer of names that wait as they did when they were handed out, if all of them exist; nearly always so."""
-        start, stop = self._start, self._start + self._most
-        values = cast("list[V]", list(map(self._known.get, self._claims.keys[start:stop])))
+        names, values = self._next_plain()
         try:
             versions = [value.version for value in values]
         except AttributeError:  # what is absent, or not known, has none: cheaper than to ask each
             return None
-        self._start = stop
-        return Selection(stop, list(self._claims.names[start:stop]), values, versions, [None] * len(versions))
+        self._start += self._most
+        return Selection(self._start, list(names), values, versions, [None] * len(versions), plain=True)
+
+    def _next_plain(self) -> tuple[tuple[bytes, ...], list[V]]:
+        """Returns the names that fill the next answer if all of them are told, and what is known of each."""
+        if self._values is None:
+            self._values = self._all_values()
+        next_ones = slice(self._start, self._start + self._most)
+        return self._claims.names[next_ones], self._values[next_ones]
+
+    def _all_values(self) -> list[V]:
+        """Returns what is known of each claim, in their order; where nothing is known, or nothing exists, it is no resource."""
+        known, keys = self._known, self._claims.keys
+        if len(known) == len(keys) and tuple(known) == keys:
+            return cast("list[V]", list(known.values()))
+        return cast("list[V]", list(map(known.get, keys)))
 
     def _select(self, selection: Selection[V], names: Sequence[bytes], keys: Sequence[str]) -> None:
         befores = list(map(self._held.told.get, names, repeat(_FORGOTTEN)))
@@ -167,13 +204,16 @@ class Selector(Generic[V]):
         selected again next time; a resource that is larger than an answer has one for itself.
         """
         contents = make(selection, fields)
+        size = sum(map(len, contents))
         room = ROOM_BYTES - reserved - _size(selection.removed) - _size(beside)
-        if sum(map(len, contents)) > room:
+        if size > room:
             count = max(count_fitting(contents, room), 0 if beside else 1)
             if count < len(contents):
                 self._start = self._claims.names.index(selection.names[count])
                 selection.drop(count)
                 return contents[:count]
+        if self._pages is not None and selection.plain and not selection.removed:
+            self._pages.add(Page(tuple(selection.names), selection.values, tuple(selection.versions), tuple(contents), size))
         return contents
 
 

@@ -99,7 +99,7 @@ class SotwSubscription:
 
     @property
     def _others_due(self) -> bool:
-        return bool(self._names.owed or self._names.check)
+        return bool(self._names.owed_count or self._names.check)
 
     @property
     def _whole(self) -> bool:
@@ -116,10 +116,11 @@ class SotwSubscription:
         if not self._others_due:
             return Claims()
         self._names.take(WHOLE_STATE_NAMES)
-        return self._claims(list(self._names.told))
+        return self._claims(self._names.told)
 
-    def _claims(self, names: Sequence[bytes], *, alone: bool = False) -> Claims:
-        return Claims(names, [self._names.key(name) for name in names], {}, self._refusals.marked(names), alone=alone)
+    def _claims(self, names: Iterable[bytes], *, alone: bool = False) -> Claims:
+        names = tuple(names)
+        return Claims(names, tuple(map(self._names.key, names)), {}, self._refusals.marked(names), alone=alone)
 
     def answers(
         self, claims: Claims, known: Mapping[str, V | Absence], fields: Fields[V], previous: Mapping[str, V | Absence] | None = None
@@ -150,7 +151,7 @@ class SotwSubscription:
     def _is_complete(self, claims: Claims, known: Mapping[str, V | Absence], previous: Mapping[str, V | Absence]) -> bool:
         """Returns whether the claims are all names, none was asked for since, and everything is known of them."""
         wanted = self._names.told.keys() - self._refusals.isolated
-        if self._names.owed or not wanted.issubset(claims.names):
+        if self._names.owed_count or not wanted.issubset(claims.names):
             return False
         held = [key for name, key in zip(claims.names, claims.keys, strict=True) if name in wanted]
         return all(key in known for key in held) and all(key in previous for key in claims.needs_previous(known))

@@ -74,8 +74,8 @@ class Claims:
     answer, with nothing else.
     """
 
-    names: Sequence[bytes] = ()
-    keys: Sequence[str] = ()
+    names: tuple[bytes, ...] = ()
+    keys: tuple[str, ...] = ()
     told: Mapping[str, str] = field(default_factory=dict)
     refused: Mapping[str, Sequence[str]] = field(default_factory=dict)
     removed: Sequence[bytes] = ()

@@ -9,6 +9,7 @@ from controlplane.core.managed_domain import Actor, Problem
 from controlplane.core.names import DomainName
 from controlplane.core.ports import PreflightVerdict
 from controlplane.core.ports.preflight import FULL_PATIENCE
+from controlplane.core.preflight import CAA_FORBIDS, PROBLEM_TYPE
 from tests.fakes.tokens import InMemoryTokens
 from tests.fakes.work import utc_now
 
@@ -20,15 +21,22 @@ def failing(name: str, *, conclusive: bool = True) -> PreflightVerdict:
     return PreflightVerdict(DomainName(name), problem, conclusive)
 
 
+def forbidding(name: str, account_url: str) -> PreflightVerdict:
+    """A verdict that CAA forbids a CA to issue for a name."""
+    detail = f"{name} may not get a certificate from {account_url}"
+    return PreflightVerdict(DomainName(name), Problem(PROBLEM_TYPE + CAA_FORBIDS, detail, Actor.CUSTOMER, utc_now(), name), conclusive=True)
+
+
 @dataclass(slots=True)
 class TablePreflight:
-    """`Preflight` from a table; names that are not in it pass.
+    """`Preflight` from a table; names that are not in it pass, unless `caa` has other issuers for them, by account URL.
 
     `checked` and `asked` remember names, and patience and issuer; a check ends when `hold`, if there is one, is set.
     """
 
     tokens: InMemoryTokens
     verdicts: dict[str, PreflightVerdict] = field(default_factory=dict)
+    caa: dict[str, set[str]] = field(default_factory=dict)
     checked: list[str] = field(default_factory=list)
     asked: list[tuple[timedelta, Issuer | None]] = field(default_factory=list)
     hold: asyncio.Event | None = None
@@ -54,4 +62,7 @@ class TablePreflight:
         assert record is not None
         assert expected_body == record.key_authorization.reveal()
         assert name.value in record.names
+        allowed = self.caa.get(name.value)
+        if allowed is not None and issuer is not None and issuer.account_url not in allowed:
+            return forbidding(name.value, issuer.account_url)
         return self.verdicts.get(name.value, PreflightVerdict(name, None, True))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from controlplane.adapters import acme_transport
+from controlplane.adapters import acme_requests
 from controlplane.core import order_faults
 from controlplane.embedded.pebble import Pebble, PebblePorts
 from tests.fakes.http01 import http01_responder
@@ -55,7 +55,7 @@ async def proxy(ca: Ca, tmp_path: Path) -> AsyncIterator[FaultProxy]:
 @pytest_asyncio.fixture(loop_scope="module")
 async def issuer(ca: Ca, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Issuer]:
     """An issuer, new to the CA, that reaches it through the proxy."""
-    monkeypatch.setattr(acme_transport, "_READ_SECONDS", READ_SECONDS)
+    monkeypatch.setattr(acme_requests, "_READ_SECONDS", READ_SECONDS)
     monkeypatch.setattr(order_faults, "PAUSES", PAUSES)
     async with issuer_behind(proxy, ca, ShiftedClock()) as made:
         yield made

@@ -109,7 +109,7 @@ async def test_a_balancer_that_asks_for_a_pause(issuer: Issuer, proxy: FaultProx
 @pytest.mark.parametrize("step", STEPS)
 async def test_a_reply_that_drips(issuer: Issuer, proxy: FaultProxy, step: str) -> None:
     """A reply of which a byte comes now and then is a lost one when the time for a request is over."""
-    issuer.clients[0]._transport._watch._seconds = 1.0
+    issuer.clients[0]._transport._requests._watch._seconds = 1.0
     where = STEPS[step]
     rule = proxy.fault(where.endpoint, Drip(), after=where.after)
     name = await add(issuer)

@@ -12,7 +12,8 @@ from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from controlplane.adapters.acme_client import AcmeClient
-from controlplane.adapters.acme_transport import AcmeTransport, Reply
+from controlplane.adapters.acme_requests import Reply
+from controlplane.adapters.acme_transport import AcmeTransport
 from controlplane.core.errors import FailedPrecondition, NotFound
 from controlplane.core.failure import ACCOUNT_UNUSABLE, ACME
 from controlplane.core.ports import AccountRecord, AccountStatus, AcmeError, AcmeProblem, AcmeUnreachable

@@ -19,7 +19,8 @@ from josepy.jwk import JWKEC
 from controlplane import __version__
 from controlplane.adapters import acme_transport
 from controlplane.adapters.acme_replies import authorization_of, chain_of, order_of, problem_of, retry_after
-from controlplane.adapters.acme_transport import MOST_IN_FLIGHT, AcmeTransport, NoncePool, signed
+from controlplane.adapters.acme_requests import MOST_IN_FLIGHT
+from controlplane.adapters.acme_transport import AcmeTransport, NoncePool, signed
 from controlplane.core.ports import AcmeError, AcmeProblem, AcmeUnreachable
 from controlplane.embedded.free_ports import free_ports
 from tests.fakes.scripted_ca import Answer, ScriptedCa, problem, scripted_ca

@@ -237,10 +237,10 @@ async def test_probe_answers_for_its_names_only_and_not_for_long(world: World) -
 async def test_ca_of_the_tenant(world: World) -> None:
     """The CA that would issue for the tenant is the one that CAA is judged for."""
 
-    def choose(request: CheckRequest) -> Issuer | None:
-        return Issuer(frozenset(("digicert.com",))) if request.tenant == "acme" else None
+    def issuers(request: CheckRequest) -> Sequence[Issuer]:
+        return [Issuer(frozenset(("digicert.com",)))] if request.tenant == "acme" else []
 
-    async with world.worker(choose_issuer=choose):
+    async with world.worker(issuers=issuers):
         of_tenant = pb.CheckDomainRequest(domain_id="forbidden.example.com", domain=domain_pb2.Domain(tenant="acme"))
         found = await asyncio.gather(world.stub.CheckDomain(of_tenant, timeout=DEADLINE), world.check("forbidden.example.com"))
     assert ["good", "caa-forbids"] == [kind(response.verdicts[0]) for response in found]

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 import structlog
 
+from controlplane.core.caa import Issuer
 from controlplane.core.errors import NotFound, NoWorker, Unavailable
 from controlplane.core.managed_domain import Actor, DomainStatus
 from controlplane.core.names import DomainName
 from controlplane.core.ports.checks import CheckLimits, CheckRequest
+from controlplane.core.ports.preflight import FULL_PATIENCE
 from controlplane.usecases import check_queue as queue_module
 from controlplane.usecases.check_queue import CheckQueue
 from controlplane.usecases.check_runner import CheckRunner
@@ -66,6 +68,36 @@ async def test_verdicts_are_those_of_the_preflight(world: World) -> None:
     assert [None, failing("www.shop.example.com").conclusive] == [v.problem and v.conclusive for v in result.verdicts]
     assert [(SHOP, "www.shop.example.com")] == [record.names for record in world.tokens.planted]
     assert {} == world.tokens.records
+
+
+FIRST, SECOND = (Issuer(frozenset(), f"https://ca-{number}.example/acct/1") for number in (1, 2))
+
+
+@pytest.mark.parametrize(
+    ("allowed", "asked", "forbidden"),
+    [
+        ({FIRST.account_url}, [FIRST], ""),
+        ({SECOND.account_url}, [FIRST, SECOND], ""),
+        (set(), [FIRST, SECOND], FIRST.account_url),
+    ],
+)
+async def test_caa_of_any_ca_that_may_issue(world: World, allowed: set[str], asked: list[Issuer], forbidden: str) -> None:
+    """A name that CAA allows to one of the CAs is good, as its order would be; else the preferred CA is told of. No probe stays."""
+    world.preflight.caa[SHOP] = allowed
+    async with world.runner(issuers=lambda _: (FIRST, SECOND)):
+        (verdict,) = (await world.queue.check_new(SHOP, "acme", [], DEADLINE)).verdicts
+    assert (verdict.problem.detail.rpartition(" ")[2] if verdict.problem else "") == forbidden
+    assert asked == [issuer for _, issuer in world.preflight.asked]
+    assert all(timedelta() < patience <= FULL_PATIENCE for patience, _ in world.preflight.asked)
+    assert {} == world.tokens.records
+
+
+async def test_other_problems_are_checked_once(world: World) -> None:
+    """What is wrong with the host is wrong for every CA."""
+    world.preflight.verdicts[SHOP] = failing(SHOP)
+    async with world.runner(issuers=lambda _: (FIRST, SECOND)):
+        await world.queue.check_new(SHOP, "acme", [], DEADLINE)
+    assert [FIRST] == [issuer for _, issuer in world.preflight.asked]
 
 
 async def test_domain_that_exists(world: World) -> None:

@@ -198,7 +198,7 @@ async def test_callers_deadline() -> None:
 
 async def test_own_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     """A call without a deadline has ours."""
-    monkeypatch.setattr("controlplane.endpoints.interceptors.UNARY_DEADLINE", 0.1)
+    monkeypatch.setattr("controlplane.endpoints.observed_calls.UNARY_DEADLINE", 0.1)
     hanging = Hanging()
     async with serving("OwnDeadline", hanging.hang) as channel:
         error = await failure_of(channel.unary_unary("/test.Service/OwnDeadline")(b""))

@@ -21,7 +21,7 @@ SIZE = 120
 NAME = "a" * 12
 
 
-async def no_time(_orders: int) -> timedelta:
+async def no_time(_orders: int, _exempt: int) -> timedelta:
     """A CA without limits."""
     return timedelta()
 

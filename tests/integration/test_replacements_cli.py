@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ import structlog
 from click.testing import CliRunner, Result
 
 from controlplane.cli import replacements as command
-from controlplane.core.managed_domain import Actor, Problem
+from controlplane.core.managed_domain import Actor, Problem, RenewalWindow
 from controlplane.core.names import DomainName
 from controlplane.usecases import replacement_steps
 from controlplane.usecases.replacements import COUNTING_SECONDS
@@ -102,6 +103,20 @@ async def test_dry_run(api: ManagementApi, run: Run) -> None:
     assert "no replacements\n" == (await run("list")).stderr
     counted = json.loads((await run("create", "--filter", "", "--dry-run", "--output", "json")).stdout)
     assert ("7", "420s") == (counted["matchedCount"], counted["estimatedDuration"])
+
+
+async def test_dry_run_tells_who_is_exempt(api: ManagementApi, run: Run) -> None:
+    """Domains whose renewal window is open are told of by themselves, and make it faster."""
+    now = api.clock()
+    for number in (2, 5):
+        domain = await api.domains.get(DomainName(f"d{number}.example.com"))
+        assert domain is not None
+        window = RenewalWindow(domain.status.certificate_id, now - timedelta(days=1), now + timedelta(days=1), now, now)
+        await api.domains.put_status(str(domain.spec.fqdn), replace(domain.status, renewal_window=window))
+    shown = properties(await run("create", "--filter", "", "--dry-run"))
+    assert ("2, exempt from limits where the CA says so", "0:05:02") == (shown["in renewal window"], shown["the CA's limits take"])
+    counted = json.loads((await run("create", "--filter", "", "--dry-run", "--output", "json")).stdout)
+    assert ("7", "2", "302s") == (counted["matchedCount"], counted["inWindowCount"], counted["estimatedDuration"])
 
 
 async def test_long_dry_run_is_waited_for(api: ManagementApi, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

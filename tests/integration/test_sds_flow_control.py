@@ -1,9 +1,10 @@
 """Clients that read slowly or not at all: what they cost, and what becomes of them. Real gRPC clients with HTTP/2 flow control."""
 
+import asyncio
 import gc
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from envoy.service.discovery.v3 import ads_pb2_grpc
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
 
 from controlplane.core.certificate import CertificateRecord
+from controlplane.endpoints.write_slots import SLOTS
 from controlplane.xds.messages import MAX_RESPONSE_BYTES
 from controlplane.xds.type_urls import SECRET
 from tests.fakes.eventually import eventually
@@ -101,6 +103,22 @@ async def test_others_are_served_while_a_client_does_not_read():
             for each in (other, served.delta_sds()):
                 await each.delta("a.example")
                 assert {"a.example"} == set(secrets_of(await each.read()))
+
+
+async def test_clients_that_do_not_read_keep_no_turn_from_those_that_do():
+    """With more of them than large answers may be under way at a time, one that reads has all its names soon."""
+    async with serving() as served, AsyncExitStack() as stack:
+        names = [f"n{number}.example" for number in range(40)]
+        await put_large(served, *names)
+        for _ in range(SLOTS + 4):
+            stream = await stack.enter_async_context(unread(served))
+            await stream.delta(*names)
+        reader = await stack.enter_async_context(unread(served))
+        received: set[str] = set()
+        async with asyncio.timeout(5):
+            await reader.delta(*names)
+            while not received.issuperset(names):
+                received |= set(secrets_of(await reader.read()))
 
 
 async def test_requests_are_read_while_answers_are_not():

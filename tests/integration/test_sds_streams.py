@@ -359,3 +359,27 @@ async def test_no_log_line_holds_a_leaf_key(served):
     assert logs
     assert key not in repr(logs)
     assert record.version in repr(logs)
+
+
+async def test_streams_that_ask_for_the_same_are_told_the_same_and_each_for_itself(served):
+    """Several clients ask for the same names, one of them in another order: all have the same secrets, and what one does is its own."""
+    names = [f"n{number}.example" for number in range(30)]
+    records = {name: await served.store.put(name, publish=False) for name in names}
+    versions = {name: record.version for name, record in records.items()}
+    streams = [served.delta_ads() for _ in range(4)]
+    for stream in streams:
+        await stream.delta(*(names if stream is not streams[3] else reversed(names)))
+    first, second, third, other = [await stream.read() for stream in streams]
+    assert first == second == third
+    assert [versions] * 2 == [versions_of(first), versions_of(other)]
+    assert secrets_of(first) == secrets_of(other)
+    await streams[0].delta(unsubscribe=names[:2], response_nonce=first.nonce)
+    await streams[1].delta(response_nonce=second.nonce, error_detail={"code": 3, "message": "no"})
+    halves = [await streams[1].read() for _ in range(2)]
+    assert [set(names[:15]), set(names[15:])] == [set(versions_of(half)) for half in halves]
+    for half in halves:
+        await streams[1].delta(response_nonce=half.nonce)
+    for name in names[1:3]:
+        renewed = await served.store.put(name)
+        for stream in streams if name == names[2] else streams[1:]:
+            assert {name: renewed.version} == versions_of(await stream.read())

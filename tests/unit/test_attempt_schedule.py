@@ -1,7 +1,7 @@
 """When a domain is due again after an attempt: never at once without having done what it was due for, and never before it may be."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -97,7 +97,7 @@ async def test_a_killed_workers_order_does_not_wait(world: Attempts) -> None:
 
 
 @pytest.mark.parametrize("grace", [DAY, 30 * DAY])
-async def test_a_paused_domain_is_checked_ever_more_seldom(grace: timedelta) -> None:
+async def test_a_paused_domain_is_checked_once_a_day(grace: timedelta) -> None:
     """Whatever the grace time is, it is due for its checks and for nothing else."""
     world = Attempts(grace=grace)
     world.with_ca()
@@ -108,9 +108,65 @@ async def test_a_paused_domain_is_checked_ever_more_seldom(grace: timedelta) -> 
     assert DomainState.PAUSED is world.status(SHOP).state
     checks = len(world.preflight.checked)
     outcomes = await world.attempts_until(SHOP, world.now + 100 * DAY)
-    # One look more, at which the next check turns out to be due in a week instead of a day.
-    assert len(outcomes) - 1 <= len(world.preflight.checked) - checks
-    assert len(outcomes) < 50
+    assert len(outcomes) == len(world.preflight.checked) - checks
+    assert 99 <= len(outcomes) <= 101
+
+
+async def test_who_asks_for_a_renewal_is_looked_at_at_once(world: Attempts) -> None:
+    """A domain that has left does not wait for its next check when somebody asks for its renewal; a check answers one request."""
+    await world.work.add(samples.spec(SHOP))
+    assert Outcome.ISSUED is await world.attempt(SHOP)
+    world.preflight.verdicts[SHOP] = failing(SHOP)
+    await world.attempts_until(SHOP, world.now + 60 * DAY)
+    assert DomainState.PAUSED is world.status(SHOP).state
+    # Still elsewhere: it stays paused, and is not looked at again for this.
+    await world.work.request_renewal(DomainName(SHOP))
+    checks = len(world.preflight.checked)
+    assert [Outcome.NOTHING_TO_DO] == await world.attempts_until(SHOP, world.now + HOUR)
+    assert (DomainState.PAUSED, checks + 1) == (world.status(SHOP).state, len(world.preflight.checked))
+    # Back again: renewed in the same attempt.
+    del world.preflight.verdicts[SHOP]
+    await world.work.request_renewal(DomainName(SHOP))
+    assert Outcome.ISSUED is await world.attempt(SHOP)
+
+
+async def test_a_renewal_is_put_off_by_asking_again(world: Attempts) -> None:
+    """The last request counts, also when an earlier one was for an earlier time; what is planned anyway stays as it is planned."""
+    await world.work.add(samples.spec(SHOP))
+    assert Outcome.ISSUED is await world.attempt(SHOP)
+    issued, planned = world.now, world.status(SHOP).renew_time
+
+    def ask(at: datetime) -> None:
+        world.change_spec(SHOP, lambda spec: replace(spec, renewal_request_time=world.now, renewal_not_before=at))
+
+    ask(issued + 3 * DAY)
+    assert Outcome.NOTHING_TO_DO is await world.attempt(SHOP)
+    assert planned == world.status(SHOP).renew_time
+    world.now += DAY
+    ask(issued + 9 * DAY)
+    assert Outcome.ISSUED not in await world.attempts_until(SHOP, issued + 9 * DAY - HOUR)
+    assert Outcome.ISSUED in await world.attempts_until(SHOP, issued + 9 * DAY)
+    planned = world.status(SHOP).renew_time
+    assert planned is not None
+    ask(planned + 9 * DAY)
+    assert Outcome.ISSUED not in await world.attempts_until(SHOP, planned - HOUR)
+    assert Outcome.ISSUED in await world.attempts_until(SHOP, planned)
+
+
+async def test_a_request_for_later_hastens_nothing(world: Attempts) -> None:
+    """What failed waits for its backoff, though somebody asks for a renewal next week; when that time has come it waits no longer."""
+    world.preflight.verdicts[SHOP] = failing(SHOP)
+    await world.work.add(samples.spec(SHOP))
+    await world.attempts_until(SHOP, world.now + DAY)
+    again = world.status(SHOP).next_attempt_time
+    assert again is not None
+    later = again - timedelta(minutes=1)
+    world.change_spec(SHOP, lambda spec: replace(spec, renewal_request_time=world.now, renewal_not_before=later))
+    checks = len(world.preflight.checked)
+    assert Outcome.NOTHING_TO_DO is await world.attempt(SHOP)
+    assert (again, checks) == (world.status(SHOP).next_attempt_time, len(world.preflight.checked))
+    outcomes = await world.attempts_until(SHOP, later)
+    assert (Outcome.FAILED_CUSTOMER, later) == (outcomes[-1], world.now)
 
 
 async def test_a_renewal_that_waits_for_its_ca_is_not_due_before(world: Attempts) -> None:

@@ -76,7 +76,7 @@ def test_time_for_orders(report: AuthorityReport, orders: int, expected: timedel
 @pytest.mark.parametrize(
     ("report", "orders", "exempt", "expected"),
     [
-        # A revocation of a million certificates whose windows lie in the past takes hours, not a year.
+        # A million renewals within their windows take hours, not a year.
         (LIMITED, 0, 1_000_000, timedelta(seconds=25_000)),
         (LIMITED, 289, 80, timedelta(seconds=36)),
         (LIMITED, 288, 112, timedelta(seconds=10)),

@@ -1,5 +1,6 @@
 """HTTP-01 answers: which requests are for a challenge, and which token answers which host."""
 
+import asyncio
 import logging
 from datetime import UTC, datetime, timedelta
 
@@ -10,8 +11,9 @@ from hypothesis import strategies as st
 
 from controlplane.core.ports import TokenRecord
 from controlplane.core.redacted import SecretBytes
-from controlplane.usecases.challenges import CHALLENGE_PREFIX, ChallengeReply, Challenges
+from controlplane.usecases.challenges import ANSWERED_AGAIN, CHALLENGE_PREFIX, ChallengeReply, Challenges
 from tests.fakes.tokens import InMemoryTokens
+from tests.fakes.virtual_time import run_virtually
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 TOKEN = "LoqXcYV8q5ONbJQxbmR7SCTNo3tiAXDfowyjxAjEuX0"  # the example of RFC 8555 section 8.3
@@ -113,6 +115,103 @@ async def test_an_expired_token_is_not_found(tokens):
     assert 404 == (await late.reply(b"GET", b"a.example", PATH)).status
 
 
+class MovingClock:
+    """A clock that a test sets on."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> datetime:
+        """Tells the time."""
+        return self.now
+
+
+@pytest.fixture
+def clock() -> MovingClock:
+    """At NOW."""
+    return MovingClock()
+
+
+async def test_a_ca_that_asks_from_several_places_costs_one_look_up(tokens, clock):
+    """Within a moment the same answer is given again, whatever way it was asked for; after it the store is asked once more."""
+    challenges = Challenges(tokens, clock)
+    for method in (b"GET", b"HEAD", b"GET"):
+        assert ANSWER == await challenges.reply(method, b"a.example", PATH)
+    assert [TOKEN] == tokens.asked
+    clock.now += ANSWERED_AGAIN
+    assert ANSWER == await challenges.reply(b"GET", b"a.example", PATH)
+    assert [TOKEN] * 2 == tokens.asked
+
+
+async def test_what_is_remembered_answers_nothing_else(tokens, clock):
+    """Another method, host or token is as before."""
+    challenges = Challenges(tokens, clock)
+    await challenges.reply(b"GET", b"a.example", PATH)
+    for method, host, path in ((b"POST", b"a.example", PATH), (b"GET", b"b.example", PATH), (b"GET", b"a.example", PATH + b"x")):
+        assert 404 == (await challenges.reply(method, host, path)).status
+
+
+async def test_a_withdrawn_token_is_answered_for_a_moment_at_most(tokens, clock):
+    """Then it is not found."""
+    challenges = Challenges(tokens, clock)
+    await challenges.reply(b"GET", b"a.example", PATH)
+    await tokens.withdraw([TOKEN])
+    clock.now += ANSWERED_AGAIN
+    assert 404 == (await challenges.reply(b"GET", b"a.example", PATH)).status
+
+
+async def test_nothing_is_answered_beyond_its_time(tokens, clock):
+    """A record that ends within the moment ends what is remembered of it."""
+    challenges = Challenges(tokens, clock)
+    record = tokens.records[TOKEN]
+    clock.now = record.expire_time - ANSWERED_AGAIN / 2
+    assert ANSWER == await challenges.reply(b"GET", b"a.example", PATH)
+    clock.now = record.expire_time
+    assert 404 == (await challenges.reply(b"GET", b"a.example", PATH)).status
+
+
+async def test_a_token_that_was_not_there_is_answered_once_it_is(tokens, clock):
+    """Misses are not remembered."""
+    challenges = Challenges(tokens, clock)
+    record = tokens.records.pop(TOKEN)
+    assert 404 == (await challenges.reply(b"GET", b"a.example", PATH)).status
+    await tokens.plant(record)
+    assert ANSWER == await challenges.reply(b"GET", b"a.example", PATH)
+
+
+async def test_what_is_remembered_is_bounded(tokens, clock):
+    """Whoever knows one token and asks for it in ever other ways makes `serve` remember no more than so many."""
+    challenges = Challenges(tokens, clock)
+    for number in range(3000):
+        assert ANSWER == await challenges.reply(b"GET", b"a.example", PATH + b"?%d" % number)
+    assert 1024 == len(challenges._recent)
+    clock.now += ANSWERED_AGAIN
+    await challenges.reply(b"GET", b"a.example", PATH)
+    assert 1 == len(challenges._recent)
+
+
+async def test_a_request_of_great_length_is_not_remembered(tokens, clock):
+    """It is answered, from the store each time."""
+    challenges = Challenges(tokens, clock)
+    for _ in range(2):
+        assert ANSWER == await challenges.reply(b"GET", b"a.example", PATH + b"?" + b"x" * 512)
+    assert ([TOKEN] * 2, 0) == (tokens.asked, len(challenges._recent))
+
+
+def test_a_store_that_is_silent_gives_503_before_envoy_gives_up():
+    """Envoy waits for two seconds."""
+
+    async def main() -> tuple[int, float]:
+        tokens = InMemoryTokens(lambda: NOW)
+        tokens.find = lambda _token: asyncio.sleep(3600)
+        reply = await Challenges(tokens, lambda: NOW).reply(b"GET", b"a.example", PATH)
+        return reply.status, asyncio.get_running_loop().time()
+
+    status, seconds = run_virtually(main())
+    assert 503 == status
+    assert seconds < 2.0
+
+
 async def test_a_key_authorization_that_is_not_text_is_not_sent(tokens):
     """A body that no CA can have asked for is not found."""
     await tokens.plant(TokenRecord("bad", SecretBytes(b"\xff"), ("a.example",), NOW + timedelta(minutes=5)))
@@ -146,3 +245,18 @@ async def test_any_request_is_safe(method, host, path, prefixed):
     challenges = Challenges(InMemoryTokens(lambda: NOW), lambda: NOW)
     reply = await challenges.reply(method, host, CHALLENGE_PREFIX + path if prefixed else path)
     assert reply is None or reply.status == 404
+
+
+async def test_an_answer_is_encoded_once(challenges):
+    """However often it is given again."""
+    encoded: list[ChallengeReply] = []
+
+    def encode(reply: ChallengeReply) -> bytes:
+        encoded.append(reply)
+        return b"%d %b" % (reply.status, reply.body)
+
+    for _ in range(3):
+        reply = await challenges.reply(b"GET", b"a.example", PATH)
+        assert b"200 " + AUTHORIZATION == reply.encoded(encode)
+    assert [ANSWER] == encoded
+    assert AUTHORIZATION.decode() not in repr(reply)

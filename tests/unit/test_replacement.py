@@ -16,6 +16,7 @@ from controlplane.core.replacement import (
     Replacement,
     ReplacementState,
     answer_for,
+    in_window,
     parse_replacement_resource,
     slot,
     urgency,
@@ -69,6 +70,23 @@ def test_without_a_certificate_nothing_is_urgent() -> None:
     """There is nothing to replace."""
     assert None is urgency(domain(certificate_id=""))
     assert None is urgency(domain(expire_time=None))
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (domain(), False),
+        (domain(renewal_window=window(NOW + HOUR)), True),
+        (domain(renewal_window=window(NOW + HOUR, "d" * 32)), False),
+        (domain(renewal_window=window(NOW + DAY)), True),
+        (domain(renewal_window=window(NOW + DAY + HOUR)), False),
+        (domain(renewal_window=window(NOW)), False),
+        (domain(renewal_window=RenewalWindow("c" * 32, NOW, NOW, NOW, NOW)), False),
+    ],
+)
+def test_open_window(given: Domain, expected: bool) -> None:
+    """A window is open from its start to its end, exclusive, for the certificate that it was given for; none of no width is a window."""
+    assert expected is in_window(given, NOW)
 
 
 def running(**fields: object) -> Replacement:
@@ -144,8 +162,8 @@ def test_stopped_replacement_asked_for_nothing() -> None:
 
 def test_counting_goes_page_by_page() -> None:
     """Counts of pages add up."""
-    counted = running(state=ReplacementState.COUNTING).counted({1: 2, 2: 1}, "p1").counted({2: 4}, "")
-    assert ({1: 2, 2: 5}, 7, "") == (counted.urgencies, counted.matched, counted.cursor)
+    counted = running(state=ReplacementState.COUNTING).counted({1: 2, 2: 1}, 1, "p1").counted({2: 4}, 2, "")
+    assert ({1: 2, 2: 5}, 7, 3, "") == (counted.urgencies, counted.matched, counted.in_window, counted.cursor)
 
 
 @pytest.mark.parametrize(("over", "expected"), [(timedelta(), 2 * HOUR), (HOUR, 2 * HOUR), (3 * HOUR, 3 * HOUR)])
@@ -184,19 +202,20 @@ def test_asking_ends_with_the_last_page() -> None:
 
 def test_looks_go_on_until_nobody_is_left() -> None:
     """Each look replaces the count before it; the expected end follows the CA's limits; with nobody left it is over."""
-    first = running(state=ReplacementState.REPLACING, pending=9).page_looked_at(3, 1, "p1").page_looked_at(2, 1, "")
-    assert 9 == first.pending
+    first = running(state=ReplacementState.REPLACING, pending=9, in_window=7).page_looked_at(3, 1, 1, "p1").page_looked_at(2, 1, 1, "")
+    assert (9, 7) == (first.pending, first.in_window)
     seen = first.all_looked_at(20 * HOUR, NOW)
-    assert (5, 2, 0, 0, ReplacementState.REPLACING) == (seen.pending, seen.failing, seen.seen_pending, seen.seen_failing, seen.state)
+    assert (5, 2, 2, ReplacementState.REPLACING) == (seen.pending, seen.failing, seen.in_window, seen.state)
+    assert (0, 0, 0) == (seen.seen_pending, seen.seen_failing, seen.seen_in_window)
     assert NOW + 20 * HOUR == seen.estimated_complete_time
     assert NOW + 10 * HOUR == first.all_looked_at(HOUR, NOW).estimated_complete_time
-    over = seen.page_looked_at(0, 0, "").all_looked_at(timedelta(), NOW + HOUR)
+    over = seen.page_looked_at(0, 0, 0, "").all_looked_at(timedelta(), NOW + HOUR)
     assert (ReplacementState.DONE, NOW + HOUR, NOW + HOUR) == (over.state, over.complete_time, over.estimated_complete_time)
 
 
 def test_a_replacement_is_not_watched_for_ever() -> None:
     """Domains that cannot be renewed do not keep it going: it is over a week after its planned end, and says how many are left."""
-    left = running(state=ReplacementState.REPLACING).page_looked_at(2, 2, "")
+    left = running(state=ReplacementState.REPLACING).page_looked_at(2, 2, 0, "")
     end = NOW + 10 * HOUR + GIVEN_UP_AFTER
     assert ReplacementState.REPLACING is left.all_looked_at(timedelta(), end).state
     over = left.all_looked_at(timedelta(), end + HOUR)

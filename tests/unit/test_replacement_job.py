@@ -27,12 +27,12 @@ NAME = "a" * 12
 
 
 class World:
-    """23 domains in pages of 5, replacements, and a CA of which each order takes a minute."""
+    """23 domains in pages of 5, replacements, and a CA of which each order takes a minute, one within its window a second."""
 
     def __init__(self) -> None:
         self.now = NOW
         self.domains, self.replacements = InMemoryDomains(), InMemoryReplacements()
-        self.estimated: list[int] = []
+        self.estimated: list[tuple[int, int]] = []
         self.naps = 0
 
     async def fill(self) -> "World":
@@ -46,10 +46,10 @@ class World:
         full = {"state": DomainState.ACTIVE, "certificate_id": "c" * 32, "issue_time": NOW - 30 * DAY, "expire_time": NOW + 60 * DAY}
         await self.domains.create(samples.spec(fqdn), DomainStatus(**(full | status)))  # type: ignore[arg-type]
 
-    async def estimate(self, orders: int) -> timedelta:
+    async def estimate(self, orders: int, exempt: int) -> timedelta:
         """See `Estimate`."""
-        self.estimated.append(orders)
-        return timedelta(minutes=orders)
+        self.estimated.append((orders, exempt))
+        return timedelta(minutes=orders, seconds=exempt)
 
     async def nap(self, _seconds: float) -> None:
         """Takes no time, but lets others run."""
@@ -122,6 +122,29 @@ async def test_who_the_ca_is_about_to_revoke_goes_first(world: World) -> None:
     assert max(asked.values()) < NOW + timedelta(minutes=SIZE + 1)
 
 
+async def test_open_windows_are_estimated_as_exempt(world: World) -> None:
+    """Whose renewal window is open is no order of those that wait for limits: in the count, and in each look at who is left."""
+    certificate = "c" * 32
+    for number, (start, end) in enumerate(((-DAY, DAY), (-DAY, 2 * DAY), (-2 * DAY, -DAY), (DAY, 2 * DAY))):
+        window = RenewalWindow(certificate, NOW + start, NOW + end, NOW + start, NOW)
+        await world.add(f"w{number}.example.com", renewal_window=window)
+    await world.replacements.create(Replacement(NAME, "", NOW))
+    await world.job().work()
+    assert [(SIZE + 2, 2)] == world.estimated
+    shown = await world.shown()
+    assert (SIZE + 4, 2, timedelta(minutes=SIZE + 2, seconds=2)) == (shown.matched, shown.in_window, shown.estimate)
+    await world.renew("w0.example.com", *(f"d{number:02}.example.com" for number in range(SIZE)))
+    world.now += LOOK_INTERVAL
+    await world.job().work()
+    assert (2, 1) == world.estimated[-1]
+    shown = await world.shown()
+    assert (3, 1, 0) == (shown.pending, shown.in_window, shown.seen_in_window)
+    # One window has ended, one has begun.
+    world.now = NOW + DAY
+    await world.job().work()
+    assert (1, 2) == world.estimated[-1]
+
+
 async def test_filter_and_those_left_alone(world: World) -> None:
     """Asked is only who meets the filter; a request by hand stands and is counted, as is who has a new certificate."""
     await world.domains.request_renewal(DomainName("d01.example.com"), NOW, NOW + 9 * DAY)
@@ -145,7 +168,7 @@ async def test_looks_count_who_is_left(world: World) -> None:
     await world.job().work()
     shown = await world.shown()
     assert (ReplacementState.REPLACING, 3, 1) == (shown.state, shown.pending, shown.failing)
-    assert 3 == world.estimated[-1]
+    assert (3, 0) == world.estimated[-1]
     # By hand: taken over, so nothing that the replacement waits for.
     await world.domains.request_renewal(DomainName(names[0]), world.now)
     await world.renew(*names[1:3])

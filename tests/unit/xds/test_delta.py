@@ -2,9 +2,10 @@
 
 import pytest
 
+from controlplane.xds.delta import DeltaSubscription
 from controlplane.xds.messages import MAX_RESPONSE_BYTES, MAX_RESPONSE_RESOURCES, Acknowledgement, DeltaRequest, Node
 from controlplane.xds.subscription import Absence
-from tests.unit.xds.transcript import TYPE, DeltaTranscript, content, told
+from tests.unit.xds.transcript import TYPE, DeltaTranscript, World, content, told
 
 
 def test_a_first_request_is_answered_with_what_exists_and_what_does_not():
@@ -525,3 +526,38 @@ def test_absences_are_no_versions():
 
 def _request(*subscribe, unsubscribe=(), versions=None):
     return DeltaRequest(TYPE, Node("edge"), tuple(subscribe), tuple(unsubscribe), versions or {})
+
+
+@pytest.mark.parametrize("between", ["changed", "more", "fewer", "nothing"])
+def test_what_is_left_of_a_first_request_stays_due(between):
+    """Names of it are handed out in steps; whatever comes in between, the others are handed out afterwards, each once and in order."""
+    stream = DeltaTranscript(**{f"n{number}_example": "1" for number in range(6)})
+    names = [b"n%d.example" % number for number in range(6)]
+    stream.subscription.receive(DeltaRequest(TYPE, None, tuple(names[:5])))
+    assert names[:2] == list(stream.subscription.take(2).names)
+    if between == "changed":
+        stream.subscription.changed(["n3.example", "n5.example"])
+    elif between == "more":
+        stream.subscription.receive(DeltaRequest(TYPE, None, (names[5],)))
+    elif between == "fewer":
+        stream.subscription.receive(DeltaRequest(TYPE, None, (), (names[3],)))
+    left = {"changed": names[2:5], "more": names[2:], "fewer": [names[2], names[4]], "nothing": names[2:5]}[between]
+    assert left == list(stream.subscription.take(10).names)
+    assert not stream.subscription.has_work
+
+
+def test_streams_that_ask_for_the_same_do_not_see_each_other():
+    """What one of them gives up, asks for again or is told makes no difference to another with an equal first request."""
+    world = World({f"n{number}.example": "1" for number in range(20)})
+    names = tuple(key.encode() for key in world.versions)
+    zeroth, first, second = (DeltaSubscription(TYPE) for _ in range(3))
+    for subscription in (zeroth, first, second):
+        subscription.receive(DeltaRequest(TYPE, None, names))
+    first.receive(DeltaRequest(TYPE, None, (), names[:19]))
+    assert {names[19]: "1"} == told(list(first.answers(first.take(100), world.known(world.versions), world.fields)))[0]
+    first.receive(DeltaRequest(TYPE, None, names[:2]))
+    assert names == second.take(100).names
+    assert [True, False] == [subscription.holds("n5.example") for subscription in (second, first)]
+    third = DeltaSubscription(TYPE)
+    third.receive(DeltaRequest(TYPE, None, names))
+    assert names == third.take(100).names

@@ -460,3 +460,20 @@ def test_nothing_was_refused_where_nothing_is_marked():
     assert [] == list(Claims((b"a.example",), ("a.example",)).needs_previous(known))
     assert [] == list(Claims((b"a.example",), ("a.example",), refused={"a.example": ("1",)}).needs_previous(known))
     assert ["a.example"] == list(Claims((b"a.example",), ("a.example",), refused={"a.example": ("1", "2")}).needs_previous(known))
+
+
+def test_a_name_that_is_to_go_alone_is_not_told_among_others():
+    """Not even when it changes meanwhile, and nothing else is due: it waits for the answer of its own."""
+    stream = DeltaTranscript(a_example="1", b_example="1", c_example="1")
+    (answer,) = stream.request(b"a.example", b"b.example", b"c.example")
+    stream.reply(answer.nonce, REFUSED)
+    stream.world.replace("c.example", "2")
+    stream.subscription.changed(["c.example"])
+
+    def answered():
+        claims = stream.subscription.take(10)
+        made = stream.subscription.answers(claims, stream.world.known(claims.keys), stream.world.fields)
+        return claims.alone, [answer.names for answer in made]
+
+    both, one = (b"a.example", b"b.example"), (b"c.example",)
+    assert [(True, [both]), (False, []), (True, [one])] == [answered() for _ in range(3)]

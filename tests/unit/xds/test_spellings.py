@@ -37,3 +37,46 @@ def test_a_full_table_changes_nothing(names):
         assert list(possible.items()) == list(parsed.possible.items())
         assert [name for name in possible if name != name.lower()] == list(parsed.respelled)
         assert list(dict.fromkeys(name for name in names if name not in possible)) == list(parsed.impossible)
+
+
+def test_equal_requests_share_all_that_is_made_of_them():
+    """A long request that comes again and again is parsed twice, as long as it is among the last; in another order it is another one."""
+    spellings = Spellings()
+
+    def request(number, step=1):
+        return [b"n%d-%d.example" % (number, index) for index in range(20)[::step]]
+
+    first = [spellings.parse(request(0)) for _ in range(2)][-1]
+    assert (first.names, first.keys) == (tuple(request(0)), tuple(name.decode() for name in request(0)))
+    assert first is spellings.parse(request(0))
+    assert tuple(request(0, -1)) == spellings.parse(request(0, -1)).names
+    for number in range(1, 100):
+        for _ in range(2):
+            assert tuple(request(number)) == spellings.parse(request(number)).names
+        assert 8 >= len(spellings._requests)
+    assert first is not spellings.parse(request(0))
+
+
+def test_long_requests_are_not_remembered_beyond_a_bound():
+    """Strangers may ask for as much as they like."""
+    spellings = Spellings()
+    for number in [0, 0, 1, 1, 2, 2]:
+        names = [b"n%d-%d.example" % (number, index) for index in range(9_000)]
+        assert tuple(names) == spellings.parse(names).names
+        assert 16_384 >= sum(map(len, spellings._requests))
+    for number in range(2_000):
+        spellings.parse([b"m%d-%d.example" % (number, index) for index in range(16)])
+        assert 1_024 >= len(spellings._seen)
+
+
+def test_names_that_cannot_exist_or_come_twice_are_found_in_long_requests_too():
+    """Each time that it is parsed."""
+    spellings = Spellings()
+    names = [b"n%d.example" % index for index in range(20)]
+    for _ in range(3):
+        parsed = spellings.parse([*names, b"*", names[0], b"N0.example"])
+        assert ((*names, b"N0.example"), (b"N0.example",), (b"*",)) == (
+            parsed.names,
+            tuple(parsed.respelled),
+            tuple(parsed.impossible),
+        )

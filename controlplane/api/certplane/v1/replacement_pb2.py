@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x63\x65rtplane/v1/replacement.proto\x12\x0c\x63\x65rtplane.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9b\x05\n\x0bReplacement\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07\x64ry_run\x18\x04 \x01(\x08\x12\'\n\x04over\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x05state\x18\x07 \x01(\x0e\x32\x1f.certplane.v1.Replacement.State\x12\x15\n\rmatched_count\x18\x08 \x01(\x03\x12\x13\n\x0b\x61sked_count\x18\t \x01(\x03\x12\x15\n\rskipped_count\x18\n \x01(\x03\x12\x15\n\rpending_count\x18\x0b \x01(\x03\x12\x15\n\rfailing_count\x18\x0c \x01(\x03\x12\x35\n\x12\x65stimated_duration\x18\r \x01(\x0b\x32\x19.google.protobuf.Duration\x12;\n\x17\x65stimated_complete_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tstop_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rcomplete_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"|\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTATE_COUNTING\x10\x01\x12\x10\n\x0cSTATE_ASKING\x10\x02\x12\x13\n\x0fSTATE_REPLACING\x10\x03\x12\x0e\n\nSTATE_DONE\x10\x04\x12\x11\n\rSTATE_STOPPED\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x63\x65rtplane/v1/replacement.proto\x12\x0c\x63\x65rtplane.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb4\x05\n\x0bReplacement\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07\x64ry_run\x18\x04 \x01(\x08\x12\'\n\x04over\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x05state\x18\x07 \x01(\x0e\x32\x1f.certplane.v1.Replacement.State\x12\x15\n\rmatched_count\x18\x08 \x01(\x03\x12\x13\n\x0b\x61sked_count\x18\t \x01(\x03\x12\x15\n\rskipped_count\x18\n \x01(\x03\x12\x15\n\rpending_count\x18\x0b \x01(\x03\x12\x15\n\rfailing_count\x18\x0c \x01(\x03\x12\x35\n\x12\x65stimated_duration\x18\r \x01(\x0b\x32\x19.google.protobuf.Duration\x12;\n\x17\x65stimated_complete_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tstop_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rcomplete_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0fin_window_count\x18\x11 \x01(\x03\"|\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTATE_COUNTING\x10\x01\x12\x10\n\x0cSTATE_ASKING\x10\x02\x12\x13\n\x0fSTATE_REPLACING\x10\x03\x12\x0e\n\nSTATE_DONE\x10\x04\x12\x11\n\rSTATE_STOPPED\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,7 +34,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'certplane.v1.replacement_pb
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_REPLACEMENT']._serialized_start=114
-  _globals['_REPLACEMENT']._serialized_end=781
-  _globals['_REPLACEMENT_STATE']._serialized_start=657
-  _globals['_REPLACEMENT_STATE']._serialized_end=781
+  _globals['_REPLACEMENT']._serialized_end=806
+  _globals['_REPLACEMENT_STATE']._serialized_start=682
+  _globals['_REPLACEMENT_STATE']._serialized_end=806
 # @@protoc_insertion_point(module_scope)

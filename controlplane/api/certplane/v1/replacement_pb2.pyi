@@ -11,7 +11,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Replacement(_message.Message):
-    __slots__ = ("name", "filter", "reason", "dry_run", "over", "create_time", "state", "matched_count", "asked_count", "skipped_count", "pending_count", "failing_count", "estimated_duration", "estimated_complete_time", "stop_time", "complete_time")
+    __slots__ = ("name", "filter", "reason", "dry_run", "over", "create_time", "state", "matched_count", "asked_count", "skipped_count", "pending_count", "failing_count", "estimated_duration", "estimated_complete_time", "stop_time", "complete_time", "in_window_count")
     class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         STATE_UNSPECIFIED: _ClassVar[Replacement.State]
@@ -42,6 +42,7 @@ class Replacement(_message.Message):
     ESTIMATED_COMPLETE_TIME_FIELD_NUMBER: _ClassVar[int]
     STOP_TIME_FIELD_NUMBER: _ClassVar[int]
     COMPLETE_TIME_FIELD_NUMBER: _ClassVar[int]
+    IN_WINDOW_COUNT_FIELD_NUMBER: _ClassVar[int]
     name: str
     filter: str
     reason: str
@@ -58,4 +59,5 @@ class Replacement(_message.Message):
     estimated_complete_time: _timestamp_pb2.Timestamp
     stop_time: _timestamp_pb2.Timestamp
     complete_time: _timestamp_pb2.Timestamp
-    def __init__(self, name: _Optional[str] = ..., filter: _Optional[str] = ..., reason: _Optional[str] = ..., dry_run: _Optional[bool] = ..., over: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., state: _Optional[_Union[Replacement.State, str]] = ..., matched_count: _Optional[int] = ..., asked_count: _Optional[int] = ..., skipped_count: _Optional[int] = ..., pending_count: _Optional[int] = ..., failing_count: _Optional[int] = ..., estimated_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., estimated_complete_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., stop_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., complete_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    in_window_count: int
+    def __init__(self, name: _Optional[str] = ..., filter: _Optional[str] = ..., reason: _Optional[str] = ..., dry_run: _Optional[bool] = ..., over: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., state: _Optional[_Union[Replacement.State, str]] = ..., matched_count: _Optional[int] = ..., asked_count: _Optional[int] = ..., skipped_count: _Optional[int] = ..., pending_count: _Optional[int] = ..., failing_count: _Optional[int] = ..., estimated_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., estimated_complete_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., stop_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., complete_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., in_window_count: _Optional[int] = ...) -> None: ...

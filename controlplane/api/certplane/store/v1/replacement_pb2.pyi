@@ -10,7 +10,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ReplacementRecord(_message.Message):
-    __slots__ = ("id", "filter", "reason", "dry_run", "over_seconds", "create_time", "state", "cursor", "matched", "urgencies", "asked", "skipped", "pending", "failing", "seen_pending", "seen_failing", "start_time", "spread_seconds", "estimate_seconds", "estimated_complete_time", "next_step_time", "complete_time")
+    __slots__ = ("id", "filter", "reason", "dry_run", "over_seconds", "create_time", "state", "cursor", "matched", "urgencies", "asked", "skipped", "pending", "failing", "seen_pending", "seen_failing", "start_time", "spread_seconds", "estimate_seconds", "estimated_complete_time", "next_step_time", "complete_time", "in_window", "seen_in_window")
     ID_FIELD_NUMBER: _ClassVar[int]
     FILTER_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
@@ -33,6 +33,8 @@ class ReplacementRecord(_message.Message):
     ESTIMATED_COMPLETE_TIME_FIELD_NUMBER: _ClassVar[int]
     NEXT_STEP_TIME_FIELD_NUMBER: _ClassVar[int]
     COMPLETE_TIME_FIELD_NUMBER: _ClassVar[int]
+    IN_WINDOW_FIELD_NUMBER: _ClassVar[int]
+    SEEN_IN_WINDOW_FIELD_NUMBER: _ClassVar[int]
     id: str
     filter: str
     reason: str
@@ -55,7 +57,9 @@ class ReplacementRecord(_message.Message):
     estimated_complete_time: _timestamp_pb2.Timestamp
     next_step_time: _timestamp_pb2.Timestamp
     complete_time: _timestamp_pb2.Timestamp
-    def __init__(self, id: _Optional[str] = ..., filter: _Optional[str] = ..., reason: _Optional[str] = ..., dry_run: _Optional[bool] = ..., over_seconds: _Optional[float] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., state: _Optional[int] = ..., cursor: _Optional[str] = ..., matched: _Optional[int] = ..., urgencies: _Optional[_Iterable[_Union[UrgencyCount, _Mapping]]] = ..., asked: _Optional[int] = ..., skipped: _Optional[int] = ..., pending: _Optional[int] = ..., failing: _Optional[int] = ..., seen_pending: _Optional[int] = ..., seen_failing: _Optional[int] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., spread_seconds: _Optional[float] = ..., estimate_seconds: _Optional[float] = ..., estimated_complete_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., next_step_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., complete_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    in_window: int
+    seen_in_window: int
+    def __init__(self, id: _Optional[str] = ..., filter: _Optional[str] = ..., reason: _Optional[str] = ..., dry_run: _Optional[bool] = ..., over_seconds: _Optional[float] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., state: _Optional[int] = ..., cursor: _Optional[str] = ..., matched: _Optional[int] = ..., urgencies: _Optional[_Iterable[_Union[UrgencyCount, _Mapping]]] = ..., asked: _Optional[int] = ..., skipped: _Optional[int] = ..., pending: _Optional[int] = ..., failing: _Optional[int] = ..., seen_pending: _Optional[int] = ..., seen_failing: _Optional[int] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., spread_seconds: _Optional[float] = ..., estimate_seconds: _Optional[float] = ..., estimated_complete_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., next_step_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., complete_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., in_window: _Optional[int] = ..., seen_in_window: _Optional[int] = ...) -> None: ...
 
 class UrgencyCount(_message.Message):
     __slots__ = ("hour", "count")
