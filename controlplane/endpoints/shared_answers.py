@@ -18,8 +18,6 @@ from controlplane.xds.pages import LEAST_NAMES, MOST_BYTES, Pages
 KEPT_SECONDS = 1.0
 """So long at most."""
 
-_MOST_ANSWERS = 128
-
 _Key = tuple[Callable[[Response], bytes], str, str, tuple[bytes, ...]]
 
 
@@ -35,7 +33,7 @@ class SharedAnswers:
         self._most_bytes = most_bytes
         self._seconds = seconds
         self._answers: dict[_Key, bytes] = {}
-        """Empty bytes for an answer that was made once."""
+        self._seen: set[int] = set()
         self._bytes = 0
         self._end: asyncio.TimerHandle | None = None
 
@@ -55,21 +53,25 @@ class SharedAnswers:
             return encode(response)
         # Fields are objects that streams share, and their hashes are known: to find an answer is to compare pointers.
         key = encode, response.nonce, response.version_info, response.fields
-        kept = self._answers.get(key)
-        if kept:
-            return kept
-        data = encode(response)
-        self._keep(key, b"" if kept is None else data)
+        data = self._answers.get(key)
+        if data is None:
+            data = encode(response)
+            digest = hash(key)
+            if digest in self._seen:
+                self._keep(key, data)
+            else:
+                self._seen.add(digest)
         return data
 
     def _keep(self, key: _Key, data: bytes) -> None:
         self._answers[key] = data
         self._bytes += len(data)
-        while self._bytes > self._most_bytes or len(self._answers) > _MOST_ANSWERS:
+        while self._bytes > self._most_bytes:
             self._bytes -= len(self._answers.pop(next(iter(self._answers))))
 
     def _forget_all(self) -> None:
         self.pages.clear()
         self._answers.clear()
+        self._seen.clear()
         self._bytes = 0
         self._end = None

@@ -44,6 +44,9 @@ class Page(Generic[V]):
         return self._told
 
 
+_MOST_SEEN = 1_024
+
+
 class Pages(Generic[V]):
     """The pages of the last moments. All subscriptions that use a table serialise in the same way."""
 
@@ -52,6 +55,7 @@ class Pages(Generic[V]):
         self._most_bytes = most_bytes
         self._pages: dict[tuple[bytes, ...], Page[V]] = {}
         self._bytes = 0
+        self._seen: set[int] = set()
 
     def __len__(self) -> int:
         return len(self._pages)
@@ -60,6 +64,19 @@ class Pages(Generic[V]):
         """Returns the page that brings exactly these resources under these names."""
         page = self._pages.get(names)
         return page if page is not None and page.values == values else None
+
+    def wants(self, names: tuple[bytes, ...]) -> bool:
+        """Returns whether a page of these names is worth keeping: it is the second time that they are told together.
+
+        What is told once is freed while it is in the processor's cache, which is much faster than later.
+        """
+        digest = hash(names)
+        if digest in self._seen:
+            return True
+        if len(self._seen) >= _MOST_SEEN:
+            self._seen.clear()
+        self._seen.add(digest)
+        return False
 
     def add(self, page: Page[V]) -> None:
         """Keeps a page, if it is worth it."""

@@ -212,8 +212,8 @@ class Selector(Generic[V]):
                 self._start = self._claims.names.index(selection.names[count])
                 selection.drop(count)
                 return contents[:count]
-        if self._pages is not None and selection.plain and not selection.removed:
-            self._pages.add(Page(tuple(selection.names), selection.values, tuple(selection.versions), tuple(contents), size))
+        if self._pages is not None and selection.plain and not selection.removed and self._pages.wants(names := tuple(selection.names)):
+            self._pages.add(Page(names, selection.values, tuple(selection.versions), tuple(contents), size))
         return contents
 
 
