@@ -6,6 +6,7 @@ its own, as each Envoy has. Every answer is acknowledged. All connections stand 
 
 import asyncio
 import json
+import random
 import resource
 import sys
 import time
@@ -28,7 +29,8 @@ class Work:
     """What to do: `streams` streams to `address` (HOST:PORT), each asks for the names in `names_file` (one a line).
 
     `server_pid`: whose CPU time is measured. `warm`: one more stream asks for everything first, before the clock starts. `disjoint`: each
-    stream asks for its own share of the names. `record`: a file that gets the answers that the first stream received (see `recording`).
+    stream asks for its own share of the names. `shuffled`: each asks in an order of its own. `record`: a file that gets the answers that
+    the first stream received (see `recording`).
     """
 
     address: str
@@ -37,6 +39,7 @@ class Work:
     names_file: str
     warm: bool = False
     disjoint: bool = False
+    shuffled: bool = False
     record: str = ""
 
 
@@ -62,7 +65,7 @@ async def run(work: Work) -> Outcome:
             first = await _stream(-1, names).connect(work.address)
             await all_answered([first])
             first.close()
-        shares = [names[index :: work.streams] if work.disjoint else names for index in range(work.streams)]
+        shares = [_share(work, names, index) for index in range(work.streams)]
         streams = [await _stream(index, share, None if index else recorded).connect(work.address) for index, share in enumerate(shares)]
         begun, server_begun, client_begun = time.perf_counter(), cpu_seconds(work.server_pid), _own_cpu_seconds()
         await all_answered(streams)
@@ -81,6 +84,13 @@ async def run(work: Work) -> Outcome:
         sum(stream.received_bytes for stream in streams),
         resident,
     )
+
+
+def _share(work: Work, names: Sequence[str], index: int) -> Sequence[str]:
+    """Returns the names that a stream asks for."""
+    if work.disjoint:
+        return names[index :: work.streams]
+    return random.Random(index).sample(names, len(names)) if work.shuffled else names
 
 
 def _stream(index: int, names: Sequence[str], recorded: list[bytes] | None = None) -> HoldingStream:
