@@ -139,12 +139,14 @@ class StreamReports:
     def _acknowledged(self, acknowledgement: Acknowledgement) -> None:
         error = acknowledgement.error
         if error is None:
+            if not acknowledgement.ours:
+                return
             self.acks += 1
             self.metrics.acks.inc()
             if _level.isEnabledFor(logging.DEBUG):
                 self._log.debug("answer accepted", nonce=acknowledgement.nonce[:64], version_info=",".join(acknowledgement.versions))
             return
-        self.nacks += 1
+        self.nacks += acknowledgement.ours
         self.metrics.nacks.inc()
         fields = {"nonce": acknowledgement.nonce[:64], "code": error.code, "error": error.message}
         for name, version in acknowledgement.refused:

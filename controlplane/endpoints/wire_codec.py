@@ -105,6 +105,31 @@ def encode_sotw_response(response: Response) -> bytes:
     return b"".join((*response.fields, tail))
 
 
+def changed_tls_certificate(content: SecretBytes, newlines: int) -> SecretBytes:
+    """Returns a TlsCertificate in other bytes that mean the same: with so many newlines after its chain (RFC 7468 section 2).
+
+    Args:
+        content: what `serialise_tls_certificate` made.
+        newlines: how many.
+    """
+    certificate = content.reveal()
+    _, start = _read_varint(certificate, len(_CERTIFICATE_CHAIN))
+    length, start = _read_varint(certificate, start + len(_INLINE_BYTES))
+    chain, key = certificate[start : start + length], certificate[start + length :]
+    return SecretBytes(_field(_CERTIFICATE_CHAIN, _field(_INLINE_BYTES, chain + b"\n" * newlines)) + key)
+
+
+def _read_varint(data: bytes, start: int) -> tuple[int, int]:
+    """Returns the varint at `start`, and where it ends."""
+    number = shift = 0
+    while True:
+        septet = data[start]
+        number |= (septet & 0x7F) << shift
+        start, shift = start + 1, shift + 7
+        if septet < 0x80:
+            return number, start
+
+
 def serialise_tls_certificate(certificate_chain: bytes, private_key: SecretBytes) -> SecretBytes:
     """Serialises envoy.extensions.transport_sockets.tls.v3.TlsCertificate with both parts inline; both are PEM."""
     key = private_key.reveal()

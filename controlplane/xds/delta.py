@@ -46,6 +46,7 @@ from controlplane.xds.held_names import HeldNames
 from controlplane.xds.messages import MAX_RESPONSE_RESOURCES, DeltaRequest, RequestOutcome, Response
 from controlplane.xds.pages import Page, Pages
 from controlplane.xds.refusals import Refusals
+from controlplane.xds.removals import Removals
 from controlplane.xds.resource_names import WILDCARD, is_answerable
 from controlplane.xds.selection import NAME_OVERHEAD_BYTES, ROOM_BYTES, Selection, Selector
 from controlplane.xds.sent_answers import SentAnswer
@@ -78,7 +79,7 @@ class DeltaSubscription:
         self._refetches = Refetches()
         self._room: Room | None = None
         self._most = MAX_RESPONSE_RESOURCES
-        self._removals: dict[bytes, None] = {}
+        self._removals = Removals()
         self._first = True
         self._wildcard = False
 
@@ -104,6 +105,7 @@ class DeltaSubscription:
             if impossible:
                 unanswerable = self._refuse_impossible(impossible)
             held, fetched_again = self._names.subscribe(parsed, self._refusals.isolated)
+            self._refusals.remember(parsed.possible.keys())
             if fetched_again:
                 self._refetches.add(fetched_again)
             if self._room is not None and (returned := self._room.subscribed(parsed.possible)):
@@ -113,10 +115,10 @@ class DeltaSubscription:
                 if self._room is not None:
                     self._room.told(self._names.check)
             if self._room is not None and (overdue := self._room.overdue()):
-                self._removals.update(dict.fromkeys(self._forget(overdue)))
+                self._removals.add(self._forget(overdue))
         if first and self._wildcard:
             unasked = request.initial_resource_versions.keys() - self._names.told.keys()
-            self._removals.update((name, None) for name in unasked if is_answerable(name))
+            self._removals.add([name for name in unasked if is_answerable(name)])
         released = self._names.take_released()
         return RequestOutcome(acknowledgement, held, released, False, len(impossible), unanswerable, resumed)
 
@@ -124,7 +126,7 @@ class DeltaSubscription:
         """Reads what only the first request says."""
         if not request.subscribe and not request.unsubscribe:
             self._wildcard = True
-            self._removals[WILDCARD] = None
+            self._removals.add((WILDCARD,))
         node = request.node
         if node is not None and node.metadata.on_demand and self._limits != _NO_LIMITS:
             self._room = Room(self._names, self._limits, node.metadata.pinned)
@@ -137,16 +139,15 @@ class DeltaSubscription:
             self._wildcard = False
         names = [name for name in request.unsubscribe if name not in subscribed]
         forgotten = self._forget(names)
-        for name in names:
-            self._removals.pop(name, None)
+        self._removals.drop(names)
         if self._wildcard:
-            self._removals.update(dict.fromkeys(forgotten))
+            self._removals.add(forgotten)
 
     def _refuse_impossible(self, names: Sequence[bytes]) -> int:
         """Has names that cannot exist answered as removed; returns how many cannot be answered."""
         self._wildcard = self._wildcard or WILDCARD in names
         answerable = [name for name in names if is_answerable(name)]
-        self._removals.update(dict.fromkeys(answerable))
+        self._removals.add(answerable)
         return len(names) - len(answerable)
 
     def _forget(self, names: Iterable[bytes]) -> Sequence[bytes]:
@@ -172,17 +173,21 @@ class DeltaSubscription:
     @property
     def has_work(self) -> bool:
         """Whether `take` or `answers` has something to give."""
-        return bool(self._names.owed_count or self._names.check or self._removals or self._refusals.has_work)
+        return bool(self._names.owed_count or self._names.check or self._removals.names or self._refusals.has_work)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether so many names wait to be answered as removed that no request should be received before some are."""
+        return self._removals.are_many
 
     def take(self, limit: int) -> Claims:
         """Hands out up to `limit` names that an answer is due for: those that go alone, or those that a client waits for, then others."""
-        alone = self._refusals.take(others=bool(self._names.owed_count or self._names.check or self._removals))
+        alone = self._refusals.take(others=bool(self._names.owed_count or self._names.check or self._removals.names))
         if alone is not None:
             keys = tuple(map(self._names.key, alone.names))
-            return Claims(tuple(alone.names), keys, {}, self._refusals.marked(alone.names), alone.removed, alone=True)
+            return Claims(tuple(alone.names), keys, {}, self._refusals.marked(alone.names), alone.removed, alone.attempt)
         due = self._names.take(limit)
-        removed, self._removals = tuple(self._removals), {}
-        return Claims(due.names, due.keys, due.told, self._refusals.marked(due.names), removed, stage=due.stage)
+        return Claims(due.names, due.keys, due.told, self._refusals.marked(due.names), self._removals.take(), stage=due.stage)
 
     def answers(
         self, claims: Claims, known: Mapping[str, V | Absence], fields: Fields[V], previous: Mapping[str, V | Absence] | None = None
@@ -238,7 +243,8 @@ class DeltaSubscription:
         names, versions = tuple(selection.names), tuple(selection.versions)
         removed = (*told, *selection.removed, *evicted)
         befores = dict(zip(selection.removed, selection.removed_befores, strict=True)) if selection.removed else {}
-        nonce = self._refusals.sent.add(SentAnswer(names, versions, selection.befores, removed, befores, selection.substituted))
+        answer = SentAnswer(names, versions, selection.befores, removed, befores, selection.substituted, selection.attempt)
+        nonce = self._refusals.sent.add(answer)
         return Response(self._type_url, nonce, versions[-1] if versions else "", names, versions, tuple(contents), removed, len(evicted))
 
     def _answer_one(self, claims: Claims, known: Mapping[str, V | Absence], fields: Fields[V]) -> Response | None:
@@ -246,7 +252,7 @@ class DeltaSubscription:
 
         It is what a renewal is for each of a thousand clients, and takes a third of the time that it takes in general.
         """
-        if claims.removed or claims.alone or self._refusals.marks or self._refusals.isolated:
+        if claims.removed or claims.attempt or self._refusals.marks or self._refusals.isolated:
             return None
         (name,), (key,), told = claims.names, claims.keys, self._names.told
         value = known.get(key)

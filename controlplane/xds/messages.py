@@ -106,12 +106,14 @@ class Acknowledgement:
 
     `versions` are versions of the resources that the answer brought, a few at most; empty when the nonce is not one of ours.
     `refused` are names and versions that are marked bad since this NACK: one when the answer brought a single resource, else none.
+    `ours`: there is such an answer on this stream, and it was neither acknowledged before nor is it forgotten.
     """
 
     nonce: str
     versions: tuple[str, ...]
     error: ErrorDetail | None = None
     refused: tuple[tuple[bytes, str], ...] = ()
+    ours: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,8 @@ _ENOUGH = 0.75
 class Selection(Generic[V]):
     """What goes into one answer, before it is serialised: parallel lists of resources, and parallel lists of removed names.
 
-    `befores` and `removed_befores` are what the client was told before. Claims from the index `stop` on were not looked at.
+    `befores` and `removed_befores` are what the client was told before. Claims from the index `stop` on were not looked at. `attempt` is
+    that of the claims.
     """
 
     stop: int
@@ -49,6 +50,7 @@ class Selection(Generic[V]):
     substituted: list[bytes] = field(default_factory=list)
     plain: bool = False
     """It has nothing but resources, and the client was told nothing of any of them before."""
+    attempt: int = 0
 
     def add(self, name: bytes, value: V, before: str | None) -> None:
         """Adds a resource."""
@@ -121,14 +123,14 @@ class Selector(Generic[V]):
         if self._all_wait and (plain := self._select_plain()):
             return plain
         names, keys, most = self._claims.names, self._claims.keys, self._most
-        selection: Selection[V] = Selection(self._start)
+        selection: Selection[V] = Selection(self._start, attempt=self._claims.attempt)
         while selection.stop < len(names) and len(selection.names) <= _ENOUGH * (most - 1) and len(selection.removed) < _MAX_REMOVED:
             start = selection.stop
             selection.stop = start + most - len(selection.names)
             self._select(selection, names[start : selection.stop], keys[start : selection.stop])
         self._start = selection.stop
         if self._unknown and not self.has_more():
-            self._refusals.isolate(self._unknown)
+            self._refusals.isolate(self._unknown, attempt=self._claims.attempt)
             self._unknown = []
         return selection
 

@@ -4,6 +4,8 @@ from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
 
 _REMEMBERED_ANSWERS = 1024
+_REMEMBERED_REMOVALS = 65_536
+"""Removed names of all answers together: strangers choose them, and how long they are."""
 
 
 @dataclass(slots=True)
@@ -11,7 +13,7 @@ class SentAnswer:
     """What an answer brought. `befores` says what the client was told before of each name, as in `HeldNames.told`.
 
     `removed_befores` says it of those names among `removed` that are held still. `substituted` are names that were given the previous
-    resource, since the client refused the newest.
+    resource, since the client refused the newest. `attempt` is that of the claims (see `Claims`).
     """
 
     names: tuple[bytes, ...] = ()
@@ -20,15 +22,17 @@ class SentAnswer:
     removed: tuple[bytes, ...] = ()
     removed_befores: dict[bytes, str | None] = field(default_factory=dict)
     substituted: Container[bytes] = ()
+    attempt: int = 0
 
 
 class SentAnswers:
     """Nonces, and what was sent with them. A client that acknowledges nothing costs so much: the oldest are forgotten."""
 
-    __slots__ = ("_count", "_unacknowledged")
+    __slots__ = ("_count", "_removals", "_unacknowledged")
 
     def __init__(self) -> None:
         self._count = 0
+        self._removals = 0
         self._unacknowledged: dict[str, SentAnswer] = {}
 
     @property
@@ -41,13 +45,17 @@ class SentAnswers:
         self._count += 1
         nonce = str(self._count)
         self._unacknowledged[nonce] = answer
-        if len(self._unacknowledged) > _REMEMBERED_ANSWERS:
-            del self._unacknowledged[next(iter(self._unacknowledged))]
+        self._removals += len(answer.removed)
+        while len(self._unacknowledged) > _REMEMBERED_ANSWERS or (self._removals > _REMEMBERED_REMOVALS and len(self._unacknowledged) > 1):
+            self.pop(next(iter(self._unacknowledged)))
         return nonce
 
     def pop(self, nonce: str) -> SentAnswer | None:
         """Returns the answer with a nonce and forgets it; None when there is none, or not any more."""
-        return self._unacknowledged.pop(nonce, None)
+        answer = self._unacknowledged.pop(nonce, None)
+        if answer is not None:
+            self._removals -= len(answer.removed)
+        return answer
 
     def after(self, nonce: str) -> Sequence[SentAnswer]:
         """Returns the answers that were sent after the one with this nonce of ours, the oldest first."""

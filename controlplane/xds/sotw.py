@@ -78,6 +78,7 @@ class SotwSubscription:
         self._refusals.forget(self._names.forget([name for name in told if name not in wanted.possible]))
         new = {name: key for name, key in wanted.possible.items() if name not in told}
         held, _ = self._names.subscribe(Parsed(new, [name for name in wanted.respelled if name in new]))
+        self._refusals.remember(new.keys())
         return held
 
     def changed(self, keys: Iterable[str]) -> None:
@@ -98,6 +99,11 @@ class SotwSubscription:
         return self._others_due or self._nothing_owed or self._refusals.has_work
 
     @property
+    def is_behind(self) -> bool:
+        """Never: an answer says nothing of what does not exist, so it does not wait to be said."""
+        return False
+
+    @property
     def _others_due(self) -> bool:
         return bool(self._names.owed_count or self._names.check)
 
@@ -109,7 +115,7 @@ class SotwSubscription:
         """Hands out names: those that go alone, or all of them when the whole state is to be sent, or up to `limit` that are due."""
         alone = self._refusals.take(others=self._others_due)
         if alone is not None:
-            return self._claims(alone.names, alone=True)
+            return self._claims(alone.names, alone.attempt)
         if not self._whole:
             due = self._names.take(limit)
             return Claims(due.names, due.keys, due.told, self._refusals.marked(due.names), stage=due.stage)
@@ -118,9 +124,9 @@ class SotwSubscription:
         self._names.take(WHOLE_STATE_NAMES)
         return self._claims(self._names.told)
 
-    def _claims(self, names: Iterable[bytes], *, alone: bool = False) -> Claims:
+    def _claims(self, names: Iterable[bytes], attempt: int = 0) -> Claims:
         names = tuple(names)
-        return Claims(names, tuple(map(self._names.key, names)), {}, self._refusals.marked(names), alone=alone)
+        return Claims(names, tuple(map(self._names.key, names)), {}, self._refusals.marked(names), attempt=attempt)
 
     def answers(
         self, claims: Claims, known: Mapping[str, V | Absence], fields: Fields[V], previous: Mapping[str, V | Absence] | None = None
@@ -187,7 +193,8 @@ class SotwSubscription:
 
     def _answer(self, selection: Selection[V], contents: Sequence[bytes]) -> Response:
         names, versions = tuple(selection.names), tuple(selection.versions)
-        nonce = self._refusals.sent.add(SentAnswer(names, versions, selection.befores, substituted=selection.substituted))
+        answer = SentAnswer(names, versions, selection.befores, substituted=selection.substituted, attempt=selection.attempt)
+        nonce = self._refusals.sent.add(answer)
         return Response(self._type_url, nonce, _version_info(names, versions), names, versions, tuple(contents))
 
     # ---- shown ----

@@ -5,7 +5,7 @@ each name and stream. Streams that take names from here share the objects, and a
 requests all that was made is kept: edges that start together ask for the same names in the same order, since Envoy sorts them.
 
 Strangers choose names too, so the table is bounded: when it is full it is emptied. That costs time and sharing, and never an answer:
-streams keep what they took.
+streams keep what they took. A request for more names than it can hold passes it by.
 """
 
 from collections.abc import Iterable, Sequence
@@ -74,6 +74,8 @@ class Spellings:
         names = tuple(names)
         if len(names) < _LEAST_NAMES:
             return self._parse(names)
+        if len(names) > self._most_names:
+            return _parse(names)
         parsed = self._requests.get(names)
         if parsed is None:
             parsed = self._parse(names)
@@ -127,6 +129,19 @@ class Spellings:
         if key.encode() != name:
             self._respelled.add(name)
         return entry
+
+
+def _parse(names: Iterable[bytes]) -> Parsed:
+    """Parses names without a table."""
+    possible: dict[bytes, str] = {}
+    impossible: dict[bytes, None] = {}
+    for name in names:
+        key = canonical_name(name)
+        if key is None:
+            impossible[name] = None
+        else:
+            possible[name] = key
+    return Parsed(possible, [name for name, key in possible.items() if key.encode() != name], tuple(impossible))
 
 
 SPELLINGS = Spellings()

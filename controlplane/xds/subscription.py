@@ -70,8 +70,10 @@ class Claims:
     `told` are versions that the client was told, by canonical name, of names that are only to be compared: it is enough to look up whether
     that version is still the newest. Names that wait, or that are held in several spellings, are not in it.
     `refused` are versions that this client refused, by canonical name: when one of them is the newest, the name is answered with the
-    previous resource (see `needs_previous`). `removed` are to be answered as removed, whatever is known. `alone`: all of them go into one
-    answer, with nothing else.
+    previous resource (see `needs_previous`). `removed` are to be answered as removed, whatever is known.
+    `attempt` is 0, or counts the answers that the client refused with these names among others: all of them go into one answer then, with
+    nothing else. The client may remember what it refused and take the same bytes for nothing new, so `Fields` must make other bytes of a
+    resource for another attempt.
     """
 
     names: tuple[bytes, ...] = ()
@@ -79,12 +81,17 @@ class Claims:
     told: Mapping[str, str] = field(default_factory=dict)
     refused: Mapping[str, Sequence[str]] = field(default_factory=dict)
     removed: Sequence[bytes] = ()
-    alone: bool = False
+    attempt: int = 0
     stage: int = -1
     """Of use to the subscription that handed them out."""
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @property
+    def alone(self) -> bool:
+        """Whether all of them go into one answer, with nothing else."""
+        return self.attempt > 0
 
     def needs_previous(self, known: Mapping[str, V | Absence]) -> Sequence[str]:
         """Returns the canonical names whose previous resource `answers` needs besides what is known; nearly always none."""
@@ -108,6 +115,11 @@ class Subscription(Protocol[R_contra]):
     @property
     def has_work(self) -> bool:
         """Whether `take` or `answers` has something to give."""
+        ...
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether so much waits to be said that no request should be received before some of it was handed out by `take`."""
         ...
 
     def take(self, limit: int) -> Claims:

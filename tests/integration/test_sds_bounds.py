@@ -128,6 +128,13 @@ async def test_a_sidecar_that_says_nothing_has_no_bound(served):
     assert (set(names), []) == (set(secrets_of(answer)), list(answer.removed_resources))
 
 
+@pytest.fixture
+def refused_at_once(monkeypatch):
+    """Refusals do not wait for each other: what waits beyond the few names that a client may hold here is dropped without a look-up."""
+    monkeypatch.setattr("controlplane.endpoints.secret_stream._REFUSALS_APART_SECONDS", 0.0)
+
+
+@pytest.mark.usefixtures("refused_at_once")
 async def test_a_flood_of_unknown_names_is_a_line_a_second(served):
     """Every unknown name is answered and counted; the log has their number and none of them."""
     unknown = sample("certplane_xds_unknown_names_total", "delta_ads")
@@ -145,6 +152,7 @@ async def test_a_flood_of_unknown_names_is_a_line_a_second(served):
     assert not [entry for entry in logs if "random-" in repr(entry)]
 
 
+@pytest.mark.usefixtures("refused_at_once")
 async def test_known_names_are_served_in_a_flood(served):
     """Between unknown names, a known one comes on the same stream, and unknown ones that were asked for before take no look-up."""
     await served.store.put("a.example", publish=False)

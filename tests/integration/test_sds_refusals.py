@@ -6,6 +6,7 @@ import pytest
 import structlog
 
 from controlplane.usecases.tls_material import certificate_chain_pem
+from controlplane.xds.pages import LEAST_NAMES
 from tests.fakes.eventually import eventually
 from tests.fakes.secret_streams import RecordingNodes, Served, sample, secrets_of, serving, versions_of
 
@@ -44,6 +45,39 @@ async def test_a_refused_answer_condemns_none_of_several(served):
         await stream.delta(response_nonce=answer.nonce, **({"error_detail": NO} if bad else {}))
     await eventually(lambda: refused + 1 == sample("certplane_xds_refused_secrets_total", "delta_ads"))
     assert 5 == len(answers[0].resources)
+
+
+@pytest.mark.parametrize(("variant", "ask"), [("delta_ads", "delta"), ("sotw_ads", "sotw")])
+async def test_what_goes_again_after_a_refusal_goes_in_other_bytes(served, variant, ask):
+    """Envoy accepts what it refused in the same bytes: they differ at each halving and mean the same. Other clients get the usual ones."""
+    names = [f"n{number}.example" for number in range(LEAST_NAMES)]
+    records = {name: await served.store.put(name, publish=False) for name in names}
+
+    async def asked():
+        stream = getattr(served, variant)()
+        await getattr(stream, ask)(*names)
+        return stream
+
+    async def usual() -> list[bytes]:
+        return [secret.SerializeToString() for secret in secrets_of(await (await asked()).read()).values()]
+
+    before, stream = await usual(), await asked()
+    resent = []
+    bad = names[0]
+    secrets: dict = {}
+    while list(secrets) != [bad]:
+        secrets = secrets_of(answer := await stream.read())
+        if variant == "delta_ads":
+            assert {name: records[name].version for name in secrets} == versions_of(answer)
+        chains = {name: secret.tls_certificate.certificate_chain.inline_bytes for name, secret in secrets.items()}
+        assert {name: certificate_chain_pem(records[name]).rstrip() for name in secrets} == {name: chains[name].rstrip() for name in chains}
+        refused = {}
+        if bad in secrets:
+            resent.append(chains[bad])
+            refused = {"error_detail": NO}
+        await getattr(stream, ask)(*(names if ask == "sotw" else ()), response_nonce=answer.nonce, **refused)
+    assert [certificate_chain_pem(records[bad]) + b"\n" * attempt for attempt in range(5)] == resent
+    assert [before] * 2 == [await usual() for _ in range(2)]
 
 
 async def test_a_refused_secret_is_told_once(served, nodes):

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from controlplane.core.redacted import SecretBytes
 from controlplane.endpoints.wire_codec import (
+    changed_tls_certificate,
     delta_field,
     encode_delta_response,
     encode_sotw_response,
@@ -40,6 +41,13 @@ def test_a_certificate_is_envoys_message(chain, key):
     expected.certificate_chain.inline_bytes = chain
     expected.private_key.inline_bytes = key
     assert expected.SerializeToString() == serialise_tls_certificate(chain, SecretBytes(key)).reveal()
+
+
+@given(chain=CONTENTS, key=CONTENTS, newlines=st.sampled_from([1, 2, 8, 127]))
+def test_a_changed_certificate_has_newlines_after_its_chain(chain, key, newlines):
+    """All else is as it was."""
+    changed = changed_tls_certificate(serialise_tls_certificate(chain, SecretBytes(key)), newlines)
+    assert serialise_tls_certificate(chain + b"\n" * newlines, SecretBytes(key)).reveal() == changed.reveal()
 
 
 @given(name=TEXTS, version=TEXTS, certificate=CERTIFICATES)

@@ -51,6 +51,38 @@ def test_halves_lead_to_the_one_that_is_bad(transcript, bad):
 
 
 @both
+@pytest.mark.parametrize("bad", [0, 2, 4])
+def test_what_goes_again_goes_in_another_attempt_each_time(transcript, bad):
+    """A client that takes the bytes that it refused for nothing new sees others at each halving, also when all is asked for again later."""
+    names = [b"n%d.example" % number for number in range(5)]
+    stream = transcript(**{f"n{number}_example": "1" for number in range(5)})
+    read(stream, stream.request(*names), {(names[bad], "1")})
+    first = {name: attempts.copy() for name, attempts in stream.attempts.items()}
+    assert all(attempts == list(range(len(attempts))) for attempts in first.values())
+    assert len(first[names[bad], "1"]) == 3 + (bad < 2)
+    read(
+        stream,
+        stream.change("n1.example", "2") if transcript is SotwTranscript else stream.request(*names),
+        {(b"n1.example", "2"), (names[3], "1")},
+    )
+    again = [attempts[len(first.get(resource, ())) :] for resource, attempts in stream.attempts.items()]
+    assert any(again)
+    assert all(attempts == list(range(len(attempts))) for attempts in again)
+
+
+def test_what_waits_for_the_store_goes_again_in_the_same_attempt():
+    """Only a refused answer counts as an attempt."""
+    stream = DeltaTranscript(a_example="1", b_example="1")
+    (answer,) = stream.request(b"a.example", b"b.example")
+    stream.world.away = {"a.example"}
+    stream.refuse(answer)
+    stream.answers()
+    stream.world.away = set()
+    stream.answers()
+    assert {(b"a.example", "1"): [0, 1], (b"b.example", "1"): [0, 1]} == stream.attempts
+
+
+@both
 def test_several_bad_resources_are_all_found(transcript):
     """Each of the bad ones is marked, none of the others."""
     names = [b"n%d.example" % number for number in range(20)]
@@ -207,16 +239,42 @@ def test_a_mark_stays_with_a_name_in_both_lists():
     assert ({}, {b"a.example"}) == told(stream.request(b"a.example", unsubscribe=[b"a.example"]))
 
 
+def give_up(stream: DeltaTranscript, name: bytes, nonce: str) -> None:
+    """Has a client that holds one name hold none."""
+    if isinstance(stream, SotwTranscript):
+        stream.request(nonce=nonce)
+    else:
+        stream.request(unsubscribe=[name])
+
+
 @both
-def test_a_mark_goes_with_its_name(transcript):
-    """Nothing is remembered of a name that the client gave up."""
+def test_a_mark_outlives_its_name(transcript):
+    """A client that gives up what it refused and asks for it again is not sent it again; a newer version is, and ends that."""
     stream = transcript(a_example="1")
     stream.refuse(*stream.request(b"a.example"))
-    if transcript is DeltaTranscript:
-        stream.request(unsubscribe=[b"a.example"])
-    else:
-        stream.request(nonce="1")
+    for _ in range(2):
+        give_up(stream, b"a.example", "1")
+        assert {b"a.example": "1"} == stream.subscription.refused()
+        assert {} == told(stream.request(b"a.example", nonce="1"))[0]
+    give_up(stream, b"a.example", "1")
+    stream.world.replace("a.example", "2")
+    answers = stream.request(b"a.example", nonce="1")
+    assert {b"a.example": "2"} == told(answers)[0]
+    stream.accept(*answers)
     assert {} == stream.subscription.refused()
+
+
+def test_marks_of_names_that_were_given_up_are_bounded():
+    """The names that were given up longest ago are forgotten; those that are held are not."""
+    names = [b"n%d.example" % number for number in range(70)]
+    stream = DeltaTranscript(**{f"n{number}_example": "1" for number in range(70)})
+    for name in names:
+        stream.refuse(*stream.request(name))
+    assert 70 == len(stream.subscription.refused())
+    for name in names:
+        stream.request(unsubscribe=[name])
+    assert set(names[6:]) == set(stream.subscription.refused())
+    assert ({names[0]: "1"}, {names[6]}) == told(stream.request(names[0], names[6]))
 
 
 def test_removals_in_a_refused_answer_go_again_by_themselves():
@@ -450,7 +508,7 @@ def test_a_client_that_acknowledges_nothing_costs_a_bounded_memory():
     for version in range(1, 1100):
         stream.change("a.example", str(version))
     stream.refuse(first)
-    assert Acknowledgement("1", (), REFUSED) == stream.outcome.acknowledgement
+    assert Acknowledgement("1", (), REFUSED, ours=False) == stream.outcome.acknowledgement
     assert {} == stream.subscription.refused()
 
 

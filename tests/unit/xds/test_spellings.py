@@ -39,6 +39,20 @@ def test_a_full_table_changes_nothing(names):
         assert list(dict.fromkeys(name for name in names if name not in possible)) == list(parsed.impossible)
 
 
+def test_a_request_for_more_than_the_table_holds_leaves_it_as_it_is():
+    """All its names are parsed, and what others ask for stays in the table."""
+    spellings = Spellings(100)
+    shared = spellings.parse([b"a.example"]).names[0]
+    names = [b"%c%d.example" % (b"nN."[number % 3], number // 3) for number in range(600)]
+    parsed = spellings.parse([*names, b"a.example", names[0]])
+    assert [name for name in (*names, b"a.example") if not name.startswith(b".")] == list(parsed.possible)
+    assert [canonical_name(name) for name in parsed.names] == list(parsed.keys)
+    assert [name for name in names if name.startswith(b"N")] == list(parsed.respelled)
+    assert [name for name in names if name.startswith(b".")] == list(parsed.impossible)
+    assert (shared, 1) == (spellings.parse([bytes(bytearray(b"a.example"))]).names[0], len(spellings))
+    assert shared is spellings.parse([bytes(bytearray(b"a.example"))]).names[0]
+
+
 def test_equal_requests_share_all_that_is_made_of_them():
     """A long request that comes again and again is parsed twice, as long as it is among the last; in another order it is another one."""
     spellings = Spellings()

@@ -72,6 +72,8 @@ class DeltaTranscript:
         self.node: Node | None = None
         self.subscription = DeltaSubscription(TYPE)
         self.outcome = RequestOutcome()
+        self.attempts: dict[tuple[bytes, str], list[int]] = {}
+        """The attempt that each version of a name was sent in, each time."""
 
     def bound(self, max_resources=None, max_spellings=None, pinned=()):
         """Has a client that strangers decide for, and its limits. To be called before the first request."""
@@ -121,7 +123,10 @@ class DeltaTranscript:
             claims = self.subscription.take(limit)
             known = self.world.known(claims.keys)
             previous = self.world.known_before(claims.needs_previous(known))
-            answers += self.subscription.answers(claims, known, self.world.fields, previous)
+            for answer in self.subscription.answers(claims, known, self.world.fields, previous):
+                for resource in zip(answer.names, answer.versions, strict=True):
+                    self.attempts.setdefault(resource, []).append(claims.attempt)
+                answers.append(answer)
             if not known.keys() >= set(claims.keys):
                 break
         return answers
