@@ -2,10 +2,11 @@
 
 What is left out is what changes nothing. The CA's answer to a poll for the renewal window is the same for all of a certificate's life,
 unless it announces a revocation; so a certificate is asked about once after its issue, then again only while the CA fails, and at its next
-regular poll after an announcement. A check whether a domain points here finds the same every day, until the truth changes: only
-the first check after that is made, then the one that ends the time of grace. A pre-flight that fails by the customer's fault is not
-repeated after the quick attempts of the first twenty minutes: the domain sleeps until the truth changes or the time of grace ends, and
-the times of the attempts that were left out are then worked out by the same function, so that the next one comes when it would have come.
+regular poll after an announcement, or before its order where that comes first. A check whether a domain points here finds the same every
+day, until the truth changes: only the first check after that is made, then the one that ends the time of grace. A pre-flight that fails by
+the customer's fault is not repeated after the quick attempts of the first twenty minutes: the domain sleeps until the truth changes or the
+time of grace ends, and the times of the attempts that were left out are then worked out by the same function, so that the next one comes
+when it would have come.
 """
 
 from collections.abc import Callable
@@ -57,6 +58,7 @@ class Attempts:
         self._mold = LeafMold()
         self._lanes: dict[bool, Lane] = {}
         self._candidates = (Candidate("ca", ca.directory_url, gate.breaker),)
+        self._none_until: datetime | None = None
         self._failing_since: datetime | None = None
 
     def carry_out(self, site: Site, now: datetime, *, paced: bool = False) -> None:
@@ -84,7 +86,7 @@ class Attempts:
             if paced:
                 now = gate.pace(now)
             if certificate is not None and site.issued is not None:
-                if site.issued.announced and self._scenario.asks_again:
+                if site.issued.announced and self._scenario.asks_again and not self._would_hear_the_same(site, site.issued, now):
                     self.poll(site, now)
                 replaces = self._replaces(site, site.issued, now)
                 exempt = is_exempt("a certificate" if replaces else "", status.renewal_window, now)
@@ -157,6 +159,11 @@ class Attempts:
         """Asks the CA for the renewal window of what is in force, and schedules the renewal by it."""
         if not site.gone and site.issued is not None and site.status.state is not DomainState.PAUSED:
             self._ask(site, site.issued, now)
+
+    def _would_hear_the_same(self, site: Site, issued: Issued, now: datetime) -> bool:
+        """Returns whether the CA's answer is the window that the site has already."""
+        window = window_of(site.status.renewal_window, site.certificate)
+        return window is not None and (window.start, window.end) == (issued.start, issued.end) and self._ca.is_well_until(now)
 
     def _ask(self, site: Site, issued: Issued, now: datetime) -> None:
         status, certificate = site.status, site.certificate
@@ -236,16 +243,25 @@ class Attempts:
             self._schedule.put(site.check_due, site, self.check)
 
     def _may_choose(self, site: Site, now: datetime) -> bool:
-        certificate = site.certificate
-        in_force = None if certificate is None else InForce(certificate.directory_url, "", certificate.not_before, certificate.not_after)
+        """Returns whether an order may go to the CA now; if not, the site is due when it may.
+
+        There is no other CA, so that until when nobody's may does not depend on who asks: it is decided once for all who come before that.
+        """
         breaker = self._gate.breaker
         if self._candidates[0].breaker is not breaker:
             self._candidates = (Candidate("ca", self._ca.directory_url, breaker),)
-        chosen = choose(self._candidates, tenant="", refusing=(), certificate=in_force, now=now)
-        if isinstance(chosen, NoneAvailable):
-            self.have_due(site, chosen.until)
-            return False
-        return True
+            self._none_until = None
+        if self._none_until is None or self._none_until <= now:
+            certificate = site.certificate
+            in_force = (
+                None if certificate is None else InForce(certificate.directory_url, "", certificate.not_before, certificate.not_after)
+            )
+            chosen = choose(self._candidates, tenant="", refusing=(), certificate=in_force, now=now)
+            if not isinstance(chosen, NoneAvailable):
+                return True
+            self._none_until = chosen.until
+        self.have_due(site, self._none_until)
+        return False
 
     def _look(self, site: Site, now: datetime) -> PreflightVerdict:
         """The pre-flight: it sees the truth, as far as it shows from here."""

@@ -131,7 +131,7 @@ class Gate:
             begin = max(begin, at + wait(bucket, self._states.get(bucket.key, FULL), at, requests))
         for bucket, requests in self._pacings:
             self._states[bucket.key] = take(bucket, self._states.get(bucket.key, FULL), begin, requests)
-        self.paced_until = now + (begin - at) * _MICROSECOND
+        self.paced_until = now if begin == at else now + (begin - at) * _MICROSECOND
         return self.paced_until
 
     def ended_without_certificate(self, site: Site, *, replacing: bool, now: datetime) -> None:

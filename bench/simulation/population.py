@@ -167,7 +167,7 @@ class Population:
         self._attempts.remove(site)
 
     def _announce(self, revocation: MassRevocation, now: datetime) -> None:
-        random = self._random
+        random, put, poll = self._random, self._schedule.put, self._attempts.poll
         for site in self.sites:
             certificate = site.certificate
             if site.gone or certificate is None or site.issued is None or certificate.not_after <= now:
@@ -178,7 +178,7 @@ class Population:
             self._ca.announce(site.issued.serial, revocation)
             site.revocation = revocation
             wait = residual(wait_after_reply(certificate, now, _RETRY_AFTER), random.random())
-            self._schedule.put(now + wait, site, self._attempts.poll)
+            put(now + wait, site, poll)
 
     def _revoke(self, revocation: MassRevocation, _: datetime) -> None:
         for site in self.sites:

@@ -123,9 +123,10 @@ class World:
         self.tally.longest_queue = max(self.tally.longest_queue, sum(map(len, waiting.values())))
         taken = []
         now = max(start, self._last_begin)
+        first_due = {lane: queue[0][0] for lane, queue in waiting.items() if queue}
         while now < end:
-            heads = {lane: queue[0][0] for lane, queue in waiting.items() if queue}
-            if any(lane in heads for lane in _PLACES_ORDERS):
+            heads = first_due
+            if Lane.NEW in heads or Lane.SICK in heads:
                 room_from = gate.until_room(now)
                 heads = {lane: max(due, room_from) if lane in _PLACES_ORDERS else due for lane, due in heads.items()}
             lane = places.take_next([lane for lane, ready in heads.items() if ready <= now])
@@ -134,7 +135,12 @@ class World:
                 now = min((ready for lane, ready in heads.items() if ready > now and places.admits(lane)), default=end)
                 continue
             taken.append(lane)
-            due, site = waiting[lane].popleft()
+            queue = waiting[lane]
+            due, site = queue.popleft()
+            if queue:
+                first_due[lane] = queue[0][0]
+            else:
+                del first_due[lane]
             if site.due is not due:
                 continue
             self._begun += 1

@@ -9,7 +9,7 @@
 | any other failure              | as long as the CA has been failing: at least ten minutes, at most six hours     |
 
 Ten minutes and six hours are less for certificates that live less than six days. All waits are longer by up to a fifth, by a hash of the
-certificate and the time: polls that came together once, after an outage say, drift apart.
+certificate and the second: polls that came together once, after an outage say, drift apart.
 """
 
 from datetime import datetime, timedelta
@@ -81,4 +81,4 @@ def _limited(seconds: float) -> timedelta:
 
 
 def _spread(wait: timedelta, certificate: CertificateRecord, now: datetime) -> timedelta:
-    return wait * (1 + JITTER * fraction("poll", certificate.id, now.isoformat()))
+    return wait * (1 + JITTER * fraction("poll", certificate.id, str(int(now.timestamp()))))

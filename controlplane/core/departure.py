@@ -103,19 +103,19 @@ def after_attempt(status: DomainStatus, verdict: PreflightVerdict, now: datetime
     """
     if _resting(status):
         return status
-    status = replace(status, checked_time=now)
     match whereabouts(verdict):
         case Whereabouts.HERE:
-            return replace(status, departed_time=None)
+            return replace(status, checked_time=now, departed_time=None)
         case Whereabouts.UNKNOWN:
-            return status
+            return replace(status, checked_time=now)
         case Whereabouts.ELSEWHERE:
             departed = status.departed_time or now
-            status = replace(status, departed_time=departed)
             if status.state is DomainState.PAUSED or now - departed < grace:
-                return status
+                return replace(status, checked_time=now, departed_time=departed)
             return replace(
                 status,
+                checked_time=now,
+                departed_time=departed,
                 state=DomainState.PAUSED,
                 pause_reason=PauseReason.DEPARTED,
                 reconciling=False,

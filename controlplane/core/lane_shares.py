@@ -90,7 +90,7 @@ class LaneShares:
         admitted = [lane for lane in self._shares if lane in waiting and self.admits(lane)]
         if not admitted:
             return None
-        chosen = min(admitted, key=self._order)
+        chosen = admitted[0] if len(admitted) == 1 else min(admitted, key=self._order)
         for lane in admitted:
             self._passed_over[lane] += 1
         self._take(chosen)

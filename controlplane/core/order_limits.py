@@ -7,7 +7,7 @@ exempt it, but waits where a refusal has shown that the CA does not.
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -65,7 +65,6 @@ _WAIT_ONLY = tuple(
         (Scope.NAME, Counts.ORDERS),
     )
 )
-_SCOPES = tuple(limit.scope for limit in _WAIT_ONLY)
 _WAIT_ONLY_NAMES = frozenset(limit.name for limit in _WAIT_ONLY)
 
 # Let's Encrypt's texts (its server Boulder, ratelimits/limiter.go and wfe2/wfe.go): the first row of which all words are there.
@@ -91,23 +90,20 @@ def order_draws(profile: CaProfile, names: Sequence[str], account_url: str, *, r
     """
     return tuple(
         LimitDraw(limited, _order_draw(limited, replacing=replacing))
-        for limited in _buckets(profile, names, account_url)
-        if limited.limit.scope is not Scope.ADDRESS
+        for limited in _buckets((limit for limit in _limits(profile) if limit.scope is not Scope.ADDRESS), names, account_url)
     )
 
 
 def registration_draws(profile: CaProfile) -> tuple[LimitDraw, ...]:
     """Returns what a new account takes."""
-    return tuple(LimitDraw(limited, _draw(limited)) for limited in _buckets(profile, (), "") if limited.limit.scope is Scope.ADDRESS)
+    limits = (limit for limit in _limits(profile) if limit.scope is Scope.ADDRESS)
+    return tuple(LimitDraw(limited, _draw(limited)) for limited in _buckets(limits, (), ""))
 
 
 def spent_without_certificate(profile: CaProfile, names: Sequence[str], account_url: str, *, replacing: bool) -> tuple[LimitedBucket, ...]:
     """Returns where an order took a token for a certificate that it then did not get: the CA counts those when it issues."""
-    return tuple(
-        limited
-        for limited in _buckets(profile, names, account_url)
-        if limited.limit.counts is Counts.CERTIFICATES and not limited.waits_only and not (replacing and limited.limit.exempt_by_ari)
-    )
+    spent = (limit for limit in profile.limits if limit.counts is Counts.CERTIFICATES and not (replacing and limit.exempt_by_ari))
+    return tuple(_buckets(spent, names, account_url))
 
 
 def spent_without_exemption(profile: CaProfile, names: Sequence[str], account_url: str) -> tuple[LimitedBucket, ...]:
@@ -118,30 +114,24 @@ def spent_without_exemption(profile: CaProfile, names: Sequence[str], account_ur
 
 def failed_authorization(profile: CaProfile, names: Sequence[str], account_url: str) -> tuple[LimitedBucket, ...]:
     """Returns where failed authorizations of these names count."""
-    return tuple(limited for limited in _buckets(profile, names, account_url) if limited.limit.counts in _FAILURES)
+    return tuple(_buckets((limit for limit in profile.limits if limit.counts in _FAILURES), names, account_url))
 
 
 def succeeded_authorization(profile: CaProfile, names: Sequence[str], account_url: str) -> tuple[LimitedBucket, ...]:
     """Returns what a success of these names fills again."""
-    return tuple(limited for limited in _buckets(profile, names, account_url) if limited.limit.counts is Counts.CONSECUTIVE_FAILURES)
+    return tuple(_buckets((limit for limit in profile.limits if limit.counts is Counts.CONSECUTIVE_FAILURES), names, account_url))
 
 
 def shown_buckets(profile: CaProfile, names: Sequence[str], account_url: str) -> tuple[LimitedBucket, ...]:
     """Returns the buckets of known limits that a status page shows: those of the whole deployment, and those of `names`."""
-    return tuple(
-        limited
-        for limited in _buckets(profile, names, account_url)
-        if not limited.waits_only and (limited.limit.scope in (Scope.ADDRESS, Scope.ACCOUNT) or names)
-    )
+    shown = (limit for limit in profile.limits if names or limit.scope in (Scope.ADDRESS, Scope.ACCOUNT))
+    return tuple(_buckets(shown, names, account_url))
 
 
 def account_draws(profile: CaProfile, account_url: str) -> tuple[LimitDraw, ...]:
     """Returns what bounds the new orders of an account whatever they are for; none at a CA without such a limit."""
-    return tuple(
-        LimitDraw(limited, _draw(limited))
-        for limited in _buckets(profile, (), account_url)
-        if limited.limit.scope is Scope.ACCOUNT and not limited.waits_only
-    )
+    limits = (limit for limit in profile.limits if limit.scope is Scope.ACCOUNT)
+    return tuple(LimitDraw(limited, _draw(limited)) for limited in _buckets(limits, (), account_url))
 
 
 def lesson(profile: CaProfile, problem: AcmeProblem, names: Sequence[str], account_url: str, *, replacing: bool) -> Lesson | None:
@@ -157,40 +147,43 @@ def lesson(profile: CaProfile, problem: AcmeProblem, names: Sequence[str], accou
     for words, scope, counts in _TEXTS:
         if all(word in detail for word in words):
             blamed = _blamed(detail, names, scope)
-            limited = _taught(_buckets(profile, blamed, account_url), scope, counts)
+            limited = _taught(profile, blamed, account_url, scope, counts)
             unsaid = max((LEAST_WAIT, *(each.bucket.interval for each in limited)))
             if counts is Counts.CONSECUTIVE_FAILURES:
                 unsaid = max(unsaid, _PAUSED_WAIT)
             wait = asked or unsaid
             exempt = replacing and any(each.limit.exempt_by_ari for each in limited)
             return Lesson(limited, wait, wait if exempt else 0)
-    account = _taught(_buckets(profile, (), account_url), Scope.ACCOUNT, Counts.ORDERS)
+    account = _taught(profile, (), account_url, Scope.ACCOUNT, Counts.ORDERS)
     return Lesson(account, 0, asked or max((LEAST_WAIT, *(each.bucket.interval for each in account))))
 
 
-def _buckets(profile: CaProfile, names: Sequence[str], account_url: str) -> Iterator[LimitedBucket]:
-    known = {limit.scope for limit in profile.limits}
-    subjects = {scope: _subjects(scope, names, account_url) for scope in _SCOPES}
-    for limit in (*profile.limits, *(each for each in _WAIT_ONLY if each.scope not in known)):
-        for subject, key in subjects[limit.scope].items():
+def _limits(profile: CaProfile) -> tuple[OrderLimit, ...]:
+    """Returns the limits of the CA, then those that stand in where it has none."""
+    known = [limit.scope for limit in profile.limits]
+    return (*profile.limits, *(each for each in _WAIT_ONLY if each.scope not in known))
+
+
+def _buckets(limits: Iterable[OrderLimit], names: Sequence[str], account_url: str) -> Iterator[LimitedBucket]:
+    for limit in limits:
+        for subject, key in _subjects(limit.scope, names, account_url):
             yield LimitedBucket(limit, subject, Bucket(f"{limit.name}:{key}", limit.capacity, limit.interval))
 
 
-def _subjects(scope: Scope, names: Sequence[str], account_url: str) -> Mapping[str, str]:
+def _subjects(scope: Scope, names: Sequence[str], account_url: str) -> Sequence[tuple[str, str]]:
     """Returns what a limit of this scope counts, each with what tells it apart from all others."""
     match scope:
         case Scope.REGISTERED_DOMAIN:
-            domains = sorted({registered_domain(DomainName(name)) for name in names})
-            return {domain: domain for domain in domains}
+            return [(domain, domain) for domain in sorted({registered_domain(DomainName(name)) for name in names})]
         case Scope.NAME_SET:
-            return {"": hashlib.sha256("\n".join(sorted(set(names))).encode()).hexdigest()[:32]} if names else {}
+            return [("", hashlib.sha256("\n".join(sorted(set(names))).encode()).hexdigest()[:32])] if names else []
         case Scope.NAME:
             account = _account_digest(account_url)
-            return {name: f"{account}:{name}" for name in sorted(set(names))}
+            return [(name, f"{account}:{name}") for name in sorted(set(names))]
         case Scope.ACCOUNT:
-            return {"": _account_digest(account_url)}
+            return [("", _account_digest(account_url))]
         case _:
-            return {"": "all"}
+            return [("", "all")]
 
 
 @lru_cache(maxsize=64)
@@ -219,7 +212,8 @@ def _blamed(detail: str, names: Sequence[str], scope: Scope) -> Sequence[str]:
     return names
 
 
-def _taught(buckets: Iterator[LimitedBucket], scope: Scope, counts: Counts) -> tuple[LimitedBucket, ...]:
+def _taught(profile: CaProfile, names: Sequence[str], account_url: str, scope: Scope, counts: Counts) -> tuple[LimitedBucket, ...]:
     """Returns the buckets of the limit that refused: of what is counted where the profile has that, else whatever stands for the scope."""
-    of_scope = [limited for limited in buckets if limited.limit.scope is scope]
-    return tuple(limited for limited in of_scope if limited.limit.counts is counts) or tuple(of_scope)
+    of_scope = [limit for limit in _limits(profile) if limit.scope is scope]
+    counted = [limit for limit in of_scope if limit.counts is counts]
+    return tuple(_buckets(counted, names, account_url)) or tuple(_buckets(of_scope, names, account_url))

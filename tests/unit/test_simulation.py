@@ -9,10 +9,11 @@ import pytest
 
 from bench.simulate import simulate, simulate_all
 from bench.simulation.report import Found, section
-from bench.simulation.scenario import START, Outage, Scenario
+from bench.simulation.scenario import START, MassRevocation, Outage, Scenario
 from bench.simulation.schedule import Schedule
 from bench.simulation.site import LiveStatus, Site
 from bench.simulation.virtual_ca import VirtualCa
+from bench.simulation.world import World
 from controlplane.core.issuance_plan import Need, need
 from controlplane.core.managed_domain import DomainState
 from controlplane.core.ports import AcmeError
@@ -82,6 +83,21 @@ def test_runs_of_several_lifetimes_are_told_apart() -> None:
     alone = [simulate(replace(few, lifetime=timedelta(days=days))) for days in (45, 90)]
     together = simulate_all(few, [90, 45], processes=2)
     assert [unmeasured(found) for found in reversed(alone)] == [unmeasured(found) for found in together]
+
+
+def polls(scenario: Scenario) -> int:
+    """Returns how often the CA is asked for renewal windows."""
+    world = World(scenario)
+    world.run()
+    return world.ca.polls
+
+
+def test_an_announced_revocation_is_asked_about_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who knows the new window already does not ask once more before the order; who is due sooner than asked does."""
+    monkeypatch.setattr(Scenario, "revocations", (MassRevocation(START + timedelta(days=2), share=1.0, window_open=True),))
+    few = Scenario(400, timedelta(days=45), days=4, burst=0.0)
+    more = polls(few) - polls(replace(few, asks_again=False))
+    assert 0 < more < 40
 
 
 def test_without_the_limiter_the_ca_refuses() -> None:
