@@ -62,6 +62,7 @@ def run(work: Work) -> Outcome:
             if number is None:
                 return
             since = due = begun + number / work.rate
+            # Open loop: visitors come when they come, however long those before them wait.
             if (left := due - time.perf_counter()) > 0.0:
                 time.sleep(left)
                 since = time.perf_counter()

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from controlplane.usecases.known_secrets import KnownSecret
 from controlplane.xds.messages import Response
 from controlplane.xds.pages import LEAST_NAMES, MOST_BYTES, Pages
+from controlplane.xds.second_time import SecondTime
 
 KEPT_SECONDS = 1.0
 """So long at most."""
@@ -33,7 +34,7 @@ class SharedAnswers:
         self._most_bytes = most_bytes
         self._seconds = seconds
         self._answers: dict[_Key, bytes] = {}
-        self._seen: set[int] = set()
+        self._made_before = SecondTime()
         self._bytes = 0
         self._end: asyncio.TimerHandle | None = None
 
@@ -56,11 +57,8 @@ class SharedAnswers:
         data = self._answers.get(key)
         if data is None:
             data = encode(response)
-            digest = hash(key)
-            if digest in self._seen:
+            if self._made_before.is_it(hash(key)):
                 self._keep(key, data)
-            else:
-                self._seen.add(digest)
         return data
 
     def _keep(self, key: _Key, data: bytes) -> None:
@@ -72,6 +70,6 @@ class SharedAnswers:
     def _forget_all(self) -> None:
         self.pages.clear()
         self._answers.clear()
-        self._seen.clear()
+        self._made_before.clear()
         self._bytes = 0
         self._end = None

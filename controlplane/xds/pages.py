@@ -10,6 +10,7 @@ so whoever owns the table clears it when the burst is over.
 from collections.abc import Mapping
 from typing import Final, Generic
 
+from controlplane.xds.second_time import SecondTime
 from controlplane.xds.subscription import V
 
 LEAST_NAMES = 16
@@ -44,9 +45,6 @@ class Page(Generic[V]):
         return self._told
 
 
-_MOST_SEEN = 1_024
-
-
 class Pages(Generic[V]):
     """The pages of the last moments. All subscriptions that use a table serialise in the same way."""
 
@@ -55,7 +53,7 @@ class Pages(Generic[V]):
         self._most_bytes = most_bytes
         self._pages: dict[tuple[bytes, ...], Page[V]] = {}
         self._bytes = 0
-        self._seen: set[int] = set()
+        self._told_before = SecondTime()
 
     def __len__(self) -> int:
         return len(self._pages)
@@ -66,17 +64,8 @@ class Pages(Generic[V]):
         return page if page is not None and page.values == values else None
 
     def wants(self, names: tuple[bytes, ...]) -> bool:
-        """Returns whether a page of these names is worth keeping: it is the second time that they are told together.
-
-        What is told once is freed while it is in the processor's cache, which is much faster than later.
-        """
-        digest = hash(names)
-        if digest in self._seen:
-            return True
-        if len(self._seen) >= _MOST_SEEN:
-            self._seen.clear()
-        self._seen.add(digest)
-        return False
+        """Returns whether a page of these names is worth keeping: it is the second time that they are told together."""
+        return self._told_before.is_it(hash(names))
 
     def add(self, page: Page[V]) -> None:
         """Keeps a page, if it is worth it."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from controlplane.xds.resource_names import canonical_name
+from controlplane.xds.second_time import SecondTime
 
 _MOST_NAMES = 65_536
 """About 15 MB when all of them are short."""
@@ -23,8 +24,6 @@ _LEAST_NAMES = 16
 _MOST_REQUESTS = 8
 _MOST_NAMES_OF_REQUESTS = 16_384
 """About 2 MB."""
-
-_MOST_SEEN = 1_024
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ class Spellings:
         self._entries: dict[bytes, tuple[bytes, str]] = {}
         self._respelled: set[bytes] = set()
         self._requests: dict[tuple[bytes, ...], Parsed] = {}
-        self._seen: set[int] = set()
+        self._asked_before = SecondTime()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -85,10 +84,7 @@ class Spellings:
 
     def _remember(self, parsed: Parsed, digest: int) -> None:
         """Keeps a request that comes for the second time, and as many of the last ones as there is room for."""
-        if digest not in self._seen:
-            if len(self._seen) >= _MOST_SEEN:
-                self._seen.clear()
-            self._seen.add(digest)
+        if not self._asked_before.is_it(digest):
             return
         self._requests[parsed.names] = parsed
         while len(self._requests) > _MOST_REQUESTS or sum(map(len, self._requests)) > _MOST_NAMES_OF_REQUESTS:

@@ -80,7 +80,7 @@ def test_long_requests_are_not_remembered_beyond_a_bound():
         assert 16_384 >= sum(map(len, spellings._requests))
     for number in range(2_000):
         spellings.parse([b"m%d-%d.example" % (number, index) for index in range(16)])
-        assert 1_024 >= len(spellings._seen)
+        assert 1_024 >= len(spellings._asked_before._seen)
 
 
 def test_names_that_cannot_exist_or_come_twice_are_found_in_long_requests_too():
